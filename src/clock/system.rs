@@ -1,0 +1,38 @@
+//! The machine's own clock.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, after};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Clock, Tick};
+
+/// An alarm rings at least this often, since the channel that gives it sleeps on a clock that
+/// stands still while the machine is suspended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// `CLOCK_BOOTTIME`, the wall clock, and the thread's random numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Tick {
+        let time = clock_gettime(ClockId::Boottime);
+        Tick::from_start(Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        ))
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn alarm(&self, at: Tick) -> Receiver<Instant> {
+        after(at.since(self.now()).min(LONGEST_SLEEP))
+    }
+
+    fn chance(&self) -> f64 {
+        fastrand::f64()
+    }
+}

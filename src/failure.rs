@@ -1,0 +1,119 @@
+//! The one vocabulary of failures: each room has its own error type, and every one of them says
+//! which [`ErrorType`] it is and what a worker should do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The class of a failure, as users see it in the status, the log and the metric label
+/// `error_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorType {
+    /// No connection, an answer of 5xx, a redirect elsewhere, or an open circuit breaker.
+    Unavailable,
+    /// The server is sealed.
+    Sealed,
+    /// The server asks for fewer requests (429).
+    Throttled,
+    /// No answer in time.
+    Timeout,
+    /// The TLS handshake failed, or a certificate is not trusted.
+    Tls,
+    /// A login failed, or a credential is missing or bad.
+    Auth,
+    /// The token's policies do not allow the read.
+    Denied,
+    /// Nothing there: secret, mount or namespace.
+    NotFound,
+    /// The version was deleted or destroyed.
+    Deleted,
+    /// The server refused the request itself (400 and kin).
+    BadRequest,
+    /// The answer is not what the API promises.
+    BadResponse,
+    /// A template, field or format does not fit the data.
+    Render,
+    /// A file could not be written.
+    Write,
+    /// A defect of ours, caught.
+    Panic,
+    /// A worker is past its deadline.
+    Stalled,
+}
+
+impl ErrorType {
+    /// Every type, in the order of the contract.
+    pub const ALL: [Self; 15] = [
+        Self::Unavailable,
+        Self::Sealed,
+        Self::Throttled,
+        Self::Timeout,
+        Self::Tls,
+        Self::Auth,
+        Self::Denied,
+        Self::NotFound,
+        Self::Deleted,
+        Self::BadRequest,
+        Self::BadResponse,
+        Self::Render,
+        Self::Write,
+        Self::Panic,
+        Self::Stalled,
+    ];
+
+    /// The name users see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Sealed => "sealed",
+            Self::Throttled => "throttled",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Auth => "auth",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::Deleted => "deleted",
+            Self::BadRequest => "bad_request",
+            Self::BadResponse => "bad_response",
+            Self::Render => "render",
+            Self::Write => "write",
+            Self::Panic => "panic",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl fmt::Display for ErrorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What may be done about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It may pass by itself: try again with backoff, at the earliest after the time the server
+    /// asked for (already capped).
+    Backoff(Option<Duration>),
+    /// It stays until somebody changes something: try again at the refresh interval.
+    Settled,
+}
+
+/// A failure of one secret, in the form that the supervisor, the log and the status share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its class.
+    pub error_type: ErrorType,
+    /// What failed, where and why: one line, lower case, no full stop, no secret value.
+    pub message: String,
+    /// What to do about it, where we know: one line.
+    pub remedy: Option<String>,
+    /// Whether trying again soon makes sense.
+    pub retry: Retry,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

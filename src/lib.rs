@@ -1,0 +1,27 @@
+//! `secrets-sync` carries secrets from HashiCorp Vault and OpenBao into files, and keeps those
+//! files true.
+//!
+//! The map of the house. One secret goes through it in one straight line, top to bottom, and no
+//! room calls one above it:
+//!
+//! * [`cli`]: one file a command; arguments in, text and exit code out.
+//! * [`sync`]: the main thread's event loop, one worker thread a secret, schedules, state.
+//! * [`store`]: where secrets come from: connections, sessions, limits, breaker, Vault.
+//! * [`plan`]: what will be done, resolved and checked; nothing after it validates again.
+//! * [`render`]: fields in, bytes out: templates, formats, encodings.
+//! * [`files`]: bytes in, files on disk: path rules, staging, commit, clean-up.
+//! * [`config`]: the YAML file and the environment as they were written.
+//! * [`observe`]: is told what happened and shows it: log, metrics, HTTP, status file, systemd.
+//! * [`secret`], [`failure`], [`clock`]: the words that all rooms share.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod failure;
+pub mod files;
+pub mod observe;
+pub mod plan;
+pub mod render;
+pub mod secret;
+pub mod store;
+pub mod sync;

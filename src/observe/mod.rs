@@ -1,0 +1,8 @@
+//! Is told what happened and shows it: log, metrics, status document, HTTP, systemd. Asks nobody,
+//! decides nothing, and never holds a value of a secret.
+
+pub mod metrics;
+pub mod status;
+
+pub use metrics::Metrics;
+pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};

@@ -1,0 +1,161 @@
+//! The fields of one secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+use zeroize::Zeroize;
+
+/// JSON nested deeper than this is refused: rendering walks it on a small stack.
+const MAX_DEPTH: usize = 64;
+
+/// The fields of a secret, by name: JSON values whose numbers keep the very spelling of the
+/// server (`1.0`, `1e3`, twenty digits). Wiped when dropped, as far as we own the memory.
+#[derive(Clone, Default, PartialEq)]
+pub struct Fields(Map<String, Value>);
+
+/// Why a text is not the fields of a secret. It never quotes the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldsError {
+    /// Not JSON, or not an object.
+    NotAnObject,
+    /// Nested deeper than 64 levels.
+    TooDeep,
+}
+
+impl fmt::Display for FieldsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnObject => f.write_str("the data is not a JSON object"),
+            Self::TooDeep => write!(f, "the data is nested deeper than {MAX_DEPTH} levels"),
+        }
+    }
+}
+
+impl std::error::Error for FieldsError {}
+
+impl Fields {
+    /// Parses a JSON object, keeping numbers as they are written.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no JSON object, or is nested too deeply.
+    pub fn parse(json: &str) -> Result<Self, FieldsError> {
+        match exact(json, 0)? {
+            Value::Object(map) => Ok(Self(map)),
+            mut other => {
+                wipe(&mut other);
+                Err(FieldsError::NotAnObject)
+            }
+        }
+    }
+
+    /// Fields made here: metadata, tests.
+    #[must_use]
+    pub fn from_map(map: Map<String, Value>) -> Self {
+        Self(map)
+    }
+
+    /// The values themselves.
+    #[must_use]
+    pub fn expose(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// Takes the values out; who takes them wipes them ([`Fields::from_map`] when done).
+    #[must_use]
+    pub fn into_map(mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        for value in self.0.values_mut() {
+            wipe(value);
+        }
+    }
+}
+
+/// One JSON value with its numbers spelled as in the text: `serde_json` alone would write `1e3`
+/// as `1e+3`.
+fn exact(json: &str, depth: usize) -> Result<Value, FieldsError> {
+    if depth > MAX_DEPTH {
+        return Err(FieldsError::TooDeep);
+    }
+    let json = json.trim();
+    let broken = |_| FieldsError::NotAnObject;
+    Ok(match json.as_bytes().first() {
+        Some(b'{') => Value::Object(
+            serde_json::from_str::<BTreeMap<String, &RawValue>>(json)
+                .map_err(broken)?
+                .into_iter()
+                .map(|(key, raw)| Ok((key, exact(raw.get(), depth + 1)?)))
+                .collect::<Result<_, FieldsError>>()?,
+        ),
+        Some(b'[') => Value::Array(
+            serde_json::from_str::<Vec<&RawValue>>(json)
+                .map_err(broken)?
+                .into_iter()
+                .map(|raw| exact(raw.get(), depth + 1))
+                .collect::<Result<_, FieldsError>>()?,
+        ),
+        Some(b'-' | b'0'..=b'9') => {
+            serde_json::from_str::<&RawValue>(json).map_err(broken)?;
+            Value::Number(Number::from_string_unchecked(json.to_owned()))
+        }
+        _ => serde_json::from_str(json).map_err(broken)?,
+    })
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(map) => map.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_spelling() {
+        let text = r#"{"a":1e3,"b":1.0,"c":12345678901234567890123,"d":[-0,{"e":1E-7}]}"#;
+        let fields = Fields::parse(text).unwrap();
+        assert_eq!(serde_json::to_string(fields.expose()).unwrap(), text);
+    }
+
+    #[test]
+    fn only_an_object_will_do() {
+        for text in [
+            "[]",
+            "1",
+            "\"a\"",
+            "{",
+            "",
+            "{\"a\":}",
+            "null",
+            "{\"a\":1}x",
+        ] {
+            assert_eq!(Fields::parse(text), Err(FieldsError::NotAnObject), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_without_a_crash() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+        assert_eq!(Fields::parse(&deep), Err(FieldsError::TooDeep));
+        let deeper = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Fields::parse(&deeper).is_err());
+    }
+}
