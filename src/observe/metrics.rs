@@ -32,6 +32,11 @@ impl Metrics {
         let _ = (labels, result, took);
     }
 
+    /// A failure outside a sync: a thread that could not be started, a stalled worker.
+    pub fn failed(&self, labels: &SecretLabels, error_type: ErrorType) {
+        let _ = (labels, error_type);
+    }
+
     /// A complete success: time stamp, version, files written.
     pub fn success(
         &self,

@@ -2,6 +2,7 @@
 //! decides nothing, and never holds a value of a secret.
 
 pub mod metrics;
+pub mod quiet;
 pub mod status;
 
 pub use metrics::Metrics;

@@ -5,8 +5,10 @@
 //! It uses the vocabulary of `render` and `files`, which know nothing of it; `store` and `sync`
 //! read it. It knows nothing of threads or the network.
 
+mod diff;
 mod model;
 
+pub use diff::{Diff, diff};
 pub use model::{
     Address, Auth, Credential, Daemon, Demand, Interval, KvVersion, Layout, Notice, Output, Plan,
     Proxy, Secret, SessionKey, SessionPlan, Source, StorePlan, TlsFiles, TrustedRoots,
