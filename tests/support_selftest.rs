@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{
-    Action, Certs, CountingProxy, Endpoint, OpenBao, Response, SOON, ScriptedServer, poll, ports,
+    Action, Certs, CountingProxy, Daemon, Endpoint, OpenBao, Response, SOON, ScriptedServer, Setup,
+    Signal, poll, ports,
 };
 
 #[test]
@@ -277,6 +278,98 @@ fn certificates_are_trusted_by_their_authority_alone() {
     assert!(verify(&certs, "sslclient", &client));
     assert!(!verify(&certs, "sslclient", &server));
     assert!(!verify(&Certs::new(), "sslserver", &server));
+}
+
+/// A shell script in the daemon's place.
+fn script(text: &str) -> Setup {
+    let sh = std::path::Path::new("/bin/sh");
+    Daemon::new("written to: @DIR@\n")
+        .program(sh)
+        .arg("-c")
+        .arg(text)
+}
+
+#[test]
+fn a_daemon_is_followed_signalled_and_measured() {
+    let mut daemon = script(
+        r#"trap 'printf "{\"msg\":\"bye\"}\n" >&2; exit 7' TERM
+           trap 'printf "{\"msg\":\"again\"}\n" >&2' HUP
+           printf '{"msg":"up","secret":"a"}\n' >&2; printf new > out
+           printf '{"ready":true}' > status.json
+           while :; do sleep 0.05; done"#,
+    )
+    .start();
+    let up = daemon.wait_for_log(SOON, |line| line.msg() == "up");
+    assert!(up.has("secret", "a") && !up.has("secret", "b"));
+    daemon.wait_file("out", "new", SOON);
+    daemon.wait_ready(SOON);
+    let mark = daemon.mark();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log_after(mark, SOON, |line| line.msg() == "again");
+    assert!(daemon.rss_kib() > 0 && daemon.peak_rss_kib() >= daemon.rss_kib());
+    assert_eq!(daemon.threads(), 1);
+    assert!(daemon.fds() >= 3);
+    assert!(daemon.cpu_time() < SOON);
+    assert_eq!(daemon.stop().code(), Some(7));
+    assert_eq!(daemon.log().last().unwrap().msg(), "bye");
+    assert_eq!(daemon.stdout(), "");
+}
+
+#[test]
+fn a_daemon_is_heard_on_its_notify_socket() {
+    let send = r#"exec python3 -c 'import os, socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(os.environ["NOTIFY_SOCKET"])
+s.send(b"STATUS=x\nREADY=1")'"#;
+    let path = std::env::var("PATH").unwrap();
+    let mut daemon = script(send).env("PATH", &path).start();
+    daemon.wait_ready(SOON);
+    assert_eq!(daemon.notifications(), ["STATUS=x\nREADY=1"]);
+    assert!(daemon.wait_exit(SOON).success());
+}
+
+#[test]
+fn a_daemon_has_a_clean_environment_and_its_own_directory() {
+    let finished = script(r#"cat "$CONFIG_FILE"; env | sed 's/=.*//' | sort; pwd; echo "$X" >&2"#)
+        .env("X", "in @DIR@")
+        .stdout("written to: @DIR@\nCONFIG_FILE\nHOME\nMETRICS_PORT\nPWD\nSTATUS_FILE\nX\n@DIR@\n")
+        .stderr("in @DIR@\n")
+        .run(&[]);
+    assert_eq!(finished.read("config.yaml").lines().count(), 1);
+}
+
+#[test]
+fn a_run_is_compared_in_status_output_and_errors_always() {
+    let fails = |setup: Setup| {
+        let run = std::panic::AssertUnwindSafe(move || drop(setup.run(&[])));
+        std::panic::catch_unwind(run).is_err()
+    };
+    let all = "echo out; echo err >&2; exit 3";
+    assert!(!fails(
+        script(all).status(3).stdout("out\n").stderr("err\n")
+    ));
+    assert!(!fails(script(all).status(3).any_stdout().any_stderr()));
+    assert!(fails(script(all).stdout("out\n").stderr("err\n")), "status");
+    assert!(
+        fails(script(all).status(3).stderr("err\n")),
+        "unset is empty"
+    );
+    assert!(
+        fails(script(all).status(3).stdout("out\n")),
+        "unset is empty"
+    );
+    assert!(
+        fails(script(all).status(3).stdout("out\n").stderr("er")),
+        "the whole text"
+    );
+}
+
+#[test]
+fn a_daemon_is_gone_when_it_is_dropped() {
+    let daemon = script("exec sleep 600").start();
+    let proc = format!("/proc/{}", daemon.pid());
+    drop(daemon);
+    assert!(!std::path::Path::new(&proc).exists());
 }
 
 /// The kernel kills what a test program leaves behind: seen on the shared server of this one, by

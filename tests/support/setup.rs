@@ -20,6 +20,7 @@ use super::{Daemon, SOON, ports, process};
 #[must_use]
 pub struct Setup {
     pub(super) dir: TempDir,
+    program: PathBuf,
     env: BTreeMap<String, String>,
     args: Vec<String>,
     pub(super) metrics: Option<ports::Port>,
@@ -54,6 +55,7 @@ impl Setup {
         let dir = tempfile::tempdir().expect("a directory for the daemon");
         let setup = Self {
             dir,
+            program: PathBuf::from(env!("CARGO_BIN_EXE_secrets-sync")),
             env: BTreeMap::new(),
             args: Vec::new(),
             metrics: None,
@@ -92,6 +94,13 @@ impl Setup {
     pub fn arg(mut self, arg: &str) -> Self {
         let arg = self.here(arg);
         self.args.push(arg);
+        self
+    }
+
+    /// Another program in the binary's place: for the proof of this harness, and for runs under a
+    /// tool such as `strace` (with [`Setup::arg`]).
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
         self
     }
 
@@ -207,7 +216,7 @@ impl Setup {
     }
 
     pub(super) fn command(&self) -> Command {
-        let mut command = process::command(Path::new(env!("CARGO_BIN_EXE_secrets-sync")));
+        let mut command = process::command(&self.program);
         command
             .args(&self.args)
             .env_clear()
