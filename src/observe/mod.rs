@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod printable;
 pub mod quiet;
 pub mod status;
+pub mod status_file;
 
 pub use metrics::Metrics;
 pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};
