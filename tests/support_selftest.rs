@@ -372,6 +372,24 @@ fn a_daemon_is_gone_when_it_is_dropped() {
     assert!(!std::path::Path::new(&proc).exists());
 }
 
+/// By this program, run again with the one test that skips.
+#[test]
+fn a_skipped_test_says_so_past_the_capture() {
+    const CHILD: &str = "SECRETS_SYNC_SELFTEST_SKIPS";
+    if std::env::var_os(CHILD).is_some() {
+        skip!("needs {}", "nothing");
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_skipped_test_says_so_past_the_capture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let line = "SKIPPED support_selftest::a_skipped_test_says_so_past_the_capture: needs nothing";
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.lines().any(|said| said == line), "{said}");
+}
+
 /// The kernel kills what a test program leaves behind: seen on the shared server of this one, by
 /// running this program again with a test that only starts it.
 #[test]

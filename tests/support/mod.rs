@@ -86,7 +86,8 @@ pub fn skipped(place: &str, reason: &str) {
     use std::io::Write as _;
     let thread = std::thread::current();
     let name = thread.name().filter(|name| *name != "main");
-    let line = format!("SKIPPED {place}::{}: {reason}\n", name.unwrap_or("main"));
+    // On a line of its own, even where libtest has begun one.
+    let line = format!("\nSKIPPED {place}::{}: {reason}\n", name.unwrap_or("main"));
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
