@@ -7,6 +7,7 @@
 
 mod diff;
 mod model;
+pub mod tls;
 
 pub use diff::{Diff, diff};
 pub use model::{
