@@ -136,6 +136,7 @@ impl Supervisor {
         let mut turn = self.clock.now();
         loop {
             let now = self.clock.now();
+            turn = self.outlook.next_turn().map_or(turn, |at| turn.min(at));
             if now >= turn {
                 self.turn(now);
                 turn = now + TURN;
@@ -346,7 +347,7 @@ impl Supervisor {
     /// Takes up the configuration as it is now, or says why not and goes on with the one it has.
     fn reload(&mut self) {
         let now = self.clock.now();
-        self.outlook.reloading(now);
+        self.outlook.reloading();
         match plan::load(&self.file, &self.environment, Purpose::Run) {
             Ok(plan) => self.take_up(plan),
             Err(problems) => {
@@ -418,10 +419,7 @@ impl Supervisor {
             }
         }
         self.stores.close(CLOSE_TIME);
-        let now = self.clock.now();
-        self.changed_since = None;
-        let document = self.state.document(&[], now, self.clock.wall());
-        self.outlook.close(document, now);
+        self.outlook.close();
         info!(target: "sync", "stopped");
     }
 }
