@@ -12,8 +12,8 @@ pub(crate) struct Document {
     pub(crate) store: Option<Store>,
     /// `secretStores`, in written order.
     pub(crate) stores: Vec<(String, Store)>,
-    /// `secrets`, where written.
-    pub(crate) secrets: Option<Vec<Secret>>,
+    /// `secrets`, where written, and where they stand.
+    pub(crate) secrets: Option<(At, Vec<Secret>)>,
     /// `limits`.
     pub(crate) limits: Section,
 }
@@ -46,6 +46,7 @@ impl Document {
             ..At::default()
         };
         let mut section = Section::read(root, top, schema::ROOT, report);
+        let secrets_at = section.at_of("secrets");
         Self {
             store: section
                 .take_map("secretStore")
@@ -60,10 +61,11 @@ impl Document {
                 })
                 .unwrap_or_default(),
             secrets: section.take_list("secrets").map(|items| {
-                items
+                let secrets = items
                     .into_iter()
                     .map(|(at, node)| Secret::read(node, at, report))
-                    .collect()
+                    .collect();
+                (secrets_at, secrets)
             }),
             limits: match section.take_map("limits") {
                 Some((at, node)) => Section::read(node, at, schema::LIMITS, report),
@@ -99,7 +101,10 @@ impl Secret {
                 .into_iter()
                 .map(|entry| {
                     let at = at.key(&entry.key, entry.place);
-                    (entry.key, Section::read(entry.node, at, schema::SOURCE, report))
+                    (
+                        entry.key,
+                        Section::read(entry.node, at, schema::SOURCE, report),
+                    )
                 })
                 .collect();
             (at, sources)
@@ -137,7 +142,13 @@ fn templates(node: Node, at: At, report: &mut Report) -> Vec<(String, Text)> {
         match entry.node.value {
             Value::Text(value) => {
                 let place = entry.node.place.or(at.place);
-                templates.push((entry.key, Text { at: At { place, ..at }, value }));
+                templates.push((
+                    entry.key,
+                    Text {
+                        at: At { place, ..at },
+                        value,
+                    },
+                ));
             }
             other => report.error(&at, format!("expected a template, found {}", other.kind())),
         }

@@ -95,7 +95,9 @@ pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
     if negative && nanos > 0 {
         return Err(DurationError::Negative);
     }
-    Ok(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    Ok(Duration::from_nanos(
+        u64::try_from(nanos).unwrap_or(u64::MAX),
+    ))
 }
 
 fn digits(text: &str) -> (&str, &str) {
@@ -158,7 +160,10 @@ mod tests {
         }
         assert_eq!(parse("1.5us"), Ok(Duration::from_nanos(1500)));
         assert_eq!(parse("2µs"), parse("2μs"));
-        assert_eq!(parse("0.333333333333333333s"), Ok(Duration::from_nanos(333_333_333)));
+        assert_eq!(
+            parse("0.333333333333333333s"),
+            Ok(Duration::from_nanos(333_333_333))
+        );
     }
 
     #[test]
@@ -175,7 +180,10 @@ mod tests {
             ("1H", DurationError::UnknownUnit),
             ("-5s", DurationError::Negative),
             ("9999999h", DurationError::TooLong),
-            ("9999999999999999999999999999999999999999999s", DurationError::TooLong),
+            (
+                "9999999999999999999999999999999999999999999s",
+                DurationError::TooLong,
+            ),
         ] {
             assert_eq!(parse(text), Err(error), "{text}");
         }

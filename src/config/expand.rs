@@ -109,7 +109,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn environment() -> Environment {
-        [("A", "one"), ("EMPTY", ""), ("LOOP", "${A}")].into_iter().collect()
+        [("A", "one"), ("EMPTY", ""), ("LOOP", "${A}")]
+            .into_iter()
+            .collect()
     }
 
     fn of(text: &str) -> Result<String, ExpandError> {

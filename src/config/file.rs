@@ -10,7 +10,7 @@ use super::report::{At, Report};
 use super::{Document, Problem, Problems, merge, node, schema};
 
 /// The largest file: 10 000 secrets with their templates need about half of it.
-pub(crate) const MAX_FILE_BYTES: u64 = 8 << 20;
+pub const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// A file's name and text, for messages that quote it.
 pub(crate) struct Source {

@@ -109,9 +109,16 @@ impl Masks {
 /// it, else up to its first colon.
 pub(crate) fn unparsed(line: &str, known: impl Fn(&str) -> bool) -> String {
     let lower = line.to_ascii_lowercase();
-    let suspicious = ["token", "secretid", "roleid", "password", "secret_id", "role_id"]
-        .iter()
-        .any(|word| lower.contains(word));
+    let suspicious = [
+        "token",
+        "secretid",
+        "roleid",
+        "password",
+        "secret_id",
+        "role_id",
+    ]
+    .iter()
+    .any(|word| lower.contains(word));
     let body = line.trim_start_matches([' ', '\t', '-', '{']);
     let key = body
         .split(':')

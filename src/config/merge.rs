@@ -83,7 +83,11 @@ fn merged(entries: Vec<Entry>, at: &At, report: &mut Report) -> Vec<Entry> {
 /// A text of the file as a message may quote it: one line, not too long.
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 60;
-    let mut out: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    let mut out: String = text
+        .chars()
+        .take(MOST)
+        .flat_map(char::escape_debug)
+        .collect();
     // Quotes need no escape here, and Debug's would be taken for part of the text.
     out = out.replace("\\'", "'").replace("\\\"", "\"");
     if text.chars().count() > MOST {

@@ -109,7 +109,10 @@ fn syntax_error(error: &serde_yaml::Error, text: &str) -> SyntaxError {
             "repetition limit exceeded",
             "the aliases of this file expand to far more than it holds",
         ),
-        ("unknown anchor", "an alias (`*name`) without its anchor (`&name`)"),
+        (
+            "unknown anchor",
+            "an alias (`*name`) without its anchor (`&name`)",
+        ),
         ("EOF while parsing", "the file is empty"),
     ] {
         if shown.starts_with(theirs) {
@@ -171,7 +174,9 @@ impl Budget {
         self.nodes.set(self.nodes.get() + 1);
         self.text.set(self.text.get().saturating_add(text));
         if self.nodes.get() > MAX_NODES || self.text.get() > MAX_TEXT {
-            return Err(ours("the aliases of this file expand to far more than it holds"));
+            return Err(ours(
+                "the aliases of this file expand to far more than it holds",
+            ));
         }
         Ok(())
     }
@@ -441,12 +446,18 @@ mod tests {
 
     #[test]
     fn order_and_duplicates_are_kept() {
-        assert_eq!(tree("b: 1\na: 2\nb: 3"), "1:1 b= 1:4 1 2:1 a= 2:4 2 3:1 b= 3:4 3");
+        assert_eq!(
+            tree("b: 1\na: 2\nb: 3"),
+            "1:1 b= 1:4 1 2:1 a= 2:4 2 3:1 b= 3:4 3"
+        );
     }
 
     #[test]
     fn an_alias_stands_where_its_anchor_does() {
-        assert_eq!(tree("a: &x {k: 7}\nb: *x"), "1:1 a= 1:8 k= 1:11 7 2:1 b= 1:8 k= 1:11 7");
+        assert_eq!(
+            tree("a: &x {k: 7}\nb: *x"),
+            "1:1 a= 1:8 k= 1:11 7 2:1 b= 1:8 k= 1:11 7"
+        );
     }
 
     #[test]
@@ -459,11 +470,31 @@ mod tests {
         for (text, place, message) in [
             ("", None, "the file is empty"),
             ("# nothing\n", None, "the file is empty"),
-            ("a: 1\n---\nb: 2\n", Some((2, 1)), "the file holds more than one document"),
-            ("a: *x\n", Some((1, 4)), "an alias (`*name`) without its anchor (`&name`)"),
-            ("a: !x 1\n", Some((1, 4)), "a tag (`!…`) has no meaning here"),
-            ("a: !!int hunter2\n", Some((1, 4)), "a value does not fit its tag (`!!…`)"),
-            ("[a]: 1\n", Some((1, 1)), "a key must be text, not a list or a map"),
+            (
+                "a: 1\n---\nb: 2\n",
+                Some((2, 1)),
+                "the file holds more than one document",
+            ),
+            (
+                "a: *x\n",
+                Some((1, 4)),
+                "an alias (`*name`) without its anchor (`&name`)",
+            ),
+            (
+                "a: !x 1\n",
+                Some((1, 4)),
+                "a tag (`!…`) has no meaning here",
+            ),
+            (
+                "a: !!int hunter2\n",
+                Some((1, 4)),
+                "a value does not fit its tag (`!!…`)",
+            ),
+            (
+                "[a]: 1\n",
+                Some((1, 1)),
+                "a key must be text, not a list or a map",
+            ),
             (
                 "a: b: c\n",
                 Some((1, 5)),
@@ -487,10 +518,18 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
         }
         assert!(parse(&bomb).is_err_and(|error| error.message.contains("expand")));
-        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 16), "*a,".repeat(2000));
+        let long = format!(
+            "a: &a {}\nb: [{}]\n",
+            "x".repeat(1 << 16),
+            "*a,".repeat(2000)
+        );
         assert!(parse(&long).is_err_and(|error| error.message.contains("expand")));
         assert!(parse("a: &a [*a]").is_err_and(|error| error.message == "nested too deeply"));
-        for deep in ["[".repeat(20_000), "{a: ".repeat(20_000), "- ".repeat(20_000)] {
+        for deep in [
+            "[".repeat(20_000),
+            "{a: ".repeat(20_000),
+            "- ".repeat(20_000),
+        ] {
             assert!(parse(&deep).is_err());
         }
     }

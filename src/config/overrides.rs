@@ -2,9 +2,9 @@
 
 use zeroize::Zeroizing;
 
+use super::Environment;
 use super::report::{At, Report};
 use super::section::{Section, Text};
-use super::Environment;
 
 /// A variable, whether `OpenBao` has a `BAO_` twin of it, the key that it replaces, and the other
 /// form of that key, which it puts out of force.
@@ -14,14 +14,39 @@ const OVERRIDES: [(&str, Option<&str>, &str, Option<&str>); 13] = [
     ("VAULT_TOKEN_FILE", None, "tokenFile", Some("token")),
     ("VAULT_ROLE_ID", None, "roleId", Some("roleIdFile")),
     ("VAULT_SECRET_ID", None, "secretId", Some("secretIdFile")),
-    ("VAULT_SECRET_ID_FILE", None, "secretIdFile", Some("secretId")),
+    (
+        "VAULT_SECRET_ID_FILE",
+        None,
+        "secretIdFile",
+        Some("secretId"),
+    ),
     ("VAULT_NAMESPACE", Some("BAO_NAMESPACE"), "namespace", None),
     ("VAULT_CACERT", Some("BAO_CACERT"), "tlsCACert", None),
     ("VAULT_CAPATH", Some("BAO_CAPATH"), "tlsCAPath", None),
-    ("VAULT_SKIP_VERIFY", Some("BAO_SKIP_VERIFY"), "tlsSkipVerify", None),
-    ("VAULT_CLIENT_CERT", Some("BAO_CLIENT_CERT"), "tlsClientCert", None),
-    ("VAULT_CLIENT_KEY", Some("BAO_CLIENT_KEY"), "tlsClientKey", None),
-    ("VAULT_TLS_SERVER_NAME", Some("BAO_TLS_SERVER_NAME"), "tlsServerName", None),
+    (
+        "VAULT_SKIP_VERIFY",
+        Some("BAO_SKIP_VERIFY"),
+        "tlsSkipVerify",
+        None,
+    ),
+    (
+        "VAULT_CLIENT_CERT",
+        Some("BAO_CLIENT_CERT"),
+        "tlsClientCert",
+        None,
+    ),
+    (
+        "VAULT_CLIENT_KEY",
+        Some("BAO_CLIENT_KEY"),
+        "tlsClientKey",
+        None,
+    ),
+    (
+        "VAULT_TLS_SERVER_NAME",
+        Some("BAO_TLS_SERVER_NAME"),
+        "tlsServerName",
+        None,
+    ),
 ];
 
 /// Whether the environment names a server, so that there is a default store without
@@ -52,7 +77,10 @@ pub(crate) fn apply(store: &mut Section, environment: &Environment, report: &mut
             && let Some((earlier, _)) = in_force.iter().find(|(_, key)| *key == other)
         {
             report.error_help(
-                &At { variable: None, ..at },
+                &At {
+                    variable: None,
+                    ..at
+                },
                 format!("`{earlier}` and `{variable}` are both set"),
                 "unset one of them: one holds the value, the other names its file",
             );
@@ -61,7 +89,10 @@ pub(crate) fn apply(store: &mut Section, environment: &Environment, report: &mut
         let replaces = store.text(key).is_some()
             || other_form.is_some_and(|other| store.text(other).is_some());
         report.tell(
-            &At { variable: None, ..at.clone() },
+            &At {
+                variable: None,
+                ..at.clone()
+            },
             format!(
                 "{} comes from the variable `{variable}`{}",
                 key,

@@ -83,7 +83,13 @@ fn excerpt(line: usize, column: usize, source: &str) -> String {
 
 /// The part of a long line around the column, and how many characters were left out before it.
 fn window(column: usize, source: &str) -> (usize, String) {
-    let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let clean = |c: char| {
+        if c.is_control() && c != '\t' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     let length = source.chars().count();
     let start = if length <= WINDOW {
         0
@@ -139,7 +145,10 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_around_the_column() {
-        let text = one(Some((12, 1001)), &format!("{}X{}", "a".repeat(1000), "b".repeat(1000)));
+        let text = one(
+            Some((12, 1001)),
+            &format!("{}X{}", "a".repeat(1000), "b".repeat(1000)),
+        );
         let lines: Vec<&str> = text.lines().collect();
         let caret = lines[2].chars().position(|c| c == '^');
         assert_eq!(lines[1].chars().position(|c| c == 'X'), caret);

@@ -51,9 +51,6 @@ pub(crate) fn env_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// What to write for a boolean of the environment.
-pub(crate) const ENV_BOOL_HELP: &str = "write `true` or `false`";
-
 #[cfg(test)]
 mod tests {
     use super::*;
