@@ -16,6 +16,7 @@ mod secret;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 pub use crate::config::Daemon;
 pub use load::load;
