@@ -365,6 +365,15 @@ fn a_run_is_compared_in_status_output_and_errors_always() {
 }
 
 #[test]
+fn another_command_runs_beside_a_daemon_as_it_was_set_up() {
+    let daemon = script(r#"printf "$0 $X"; echo err >&2; exit 4"#)
+        .env("X", "x")
+        .start();
+    let ended = (4, "status x".to_owned(), "err\n".to_owned());
+    assert_eq!(daemon.also(&["status"]), ended);
+}
+
+#[test]
 fn a_daemon_is_gone_when_it_is_dropped() {
     let daemon = script("exec sleep 600").start();
     let proc = format!("/proc/{}", daemon.pid());

@@ -78,8 +78,9 @@ secrets_sync=${CARGO_TARGET_DIR:-$root/target}/debug/secrets-sync
 say 'Starting an OpenBao for this demo, with a secret in it'
 port=$(free_port)
 [ -n "$port" ] || fail 'no free port'
+# Nothing of the caller's own servers comes in.
+unset "${!VAULT_@}" "${!BAO_@}"
 export HOME=$work BAO_ADDR=http://127.0.0.1:$port BAO_TOKEN=root
-unset VAULT_ADDR VAULT_TOKEN VAULT_NAMESPACE BAO_NAMESPACE
 "$bao" server -dev -dev-listen-address="127.0.0.1:$port" -dev-root-token-id=root \
   -dev-no-store-token >"$work/server.log" 2>&1 &
 server=$!
@@ -95,7 +96,11 @@ export STATUS_FILE=$work/status.json METRICS_PORT=0 LOG_FORMAT=text
 daemon=$!
 wait_for 'the daemon to be ready' "$secrets_sync" isready
 show() {
-  (cd "$work/out" && ls -l -- * && tail -n +1 -- *)
+  local file
+  for file in "$work"/out/*; do
+    printf '%s  %s\n' "$(stat -c '%A %U' "$file")" "${file##*/}"
+    awk '{ print "    " $0 }' "$file"
+  done
 }
 show
 
@@ -110,9 +115,10 @@ say 'The server goes away: the files stay, the daemon stays'
 kill -KILL "$server"
 wait "$server" 2>/dev/null || true
 server=
-wait_for 'the daemon to notice' "$secrets_sync" isready
+wait_for 'the daemon to notice' grep -q unavailable "$work/daemon.log"
 [ "$(cat "$work/out/password")" = 'battery staple' ] || fail 'a file changed with the server away'
-echo 'still there: password'
+"$secrets_sync" isready >/dev/null || fail 'the daemon is no longer ready'
+echo 'the daemon has noticed, is still ready, and the files are as they were'
 
 say 'Stopping the daemon'
 kill -TERM "$daemon"

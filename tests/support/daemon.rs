@@ -226,18 +226,11 @@ impl Daemon {
     /// such as `status`; gives exit code, standard output and standard error.
     #[track_caller]
     pub fn also(&self, args: &[&str]) -> (i32, String, String) {
-        let output = self
-            .setup
-            .command()
-            .args(args)
-            .output()
-            .expect("start secrets-sync");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (
-            output.status.code().unwrap_or(-1),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        let mut command = self.setup.command();
+        command.args(args);
+        let ended = process::complete(command, SOON).expect("start secrets-sync");
+        let status = ended.status.and_then(|status| status.code());
+        (status.unwrap_or(-1), ended.stdout, ended.stderr)
     }
 
     /// Resident memory now, in KiB.

@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::log::Log;
 use super::{Daemon, SOON, ports, process};
 
 /// A run to be: `Daemon::new(config).env("LOG_LEVEL", "debug").start()`, or
@@ -178,23 +177,15 @@ impl Setup {
     pub fn run(self, args: &[&str]) -> Finished {
         let mut command = self.command();
         command.args(args.iter().map(|arg| self.here(arg)));
-        let mut child = process::spawn(command).expect("start secrets-sync");
-        let stdout = Log::follow(child.stdout.take().unwrap());
-        let stderr = Log::follow(child.stderr.take().unwrap());
-        let ended = process::wait(&mut child, SOON * 3);
-        if ended.is_none() {
-            process::kill(&mut child);
-        }
-        stdout.wait_for_end(SOON);
-        stderr.wait_for_end(SOON);
+        let ended = process::complete(command, SOON * 3).expect("start secrets-sync");
         let finished = Finished {
-            status: ended.and_then(|status| status.code()).unwrap_or(-1),
-            stdout: stdout.text(),
-            stderr: stderr.text(),
+            status: ended.status.and_then(|status| status.code()).unwrap_or(-1),
+            stdout: ended.stdout,
+            stderr: ended.stderr,
             dir: self.dir,
         };
         let shown = format!("secrets-sync {}\n{}", args.join(" "), finished.shown());
-        assert!(ended.is_some(), "it did not end:\n{shown}");
+        assert!(ended.status.is_some(), "it did not end:\n{shown}");
         assert_eq!(finished.status, self.status, "exit code of\n{shown}");
         self.stdout
             .compare(&finished.stdout, &format!("standard output of\n{shown}"));
@@ -263,7 +254,7 @@ impl Finished {
 
     fn shown(&self) -> String {
         format!(
-            "status: {}\nstdout:\n{}stderr:\n{}",
+            "status: {}\nstdout:\n{}\nstderr:\n{}",
             self.status, self.stdout, self.stderr
         )
     }

@@ -114,9 +114,14 @@ impl OpenBao {
         self.await_health(&[200]).unwrap();
     }
 
-    /// SIGSTOP: connections are accepted by the kernel, and nothing answers.
+    /// SIGSTOP: connections are accepted by the kernel, and nothing answers. Returns when the last
+    /// of its threads stands still.
+    #[track_caller]
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        let pid = self.child.lock().unwrap().as_ref().map(Child::id);
+        let still = || process::stands_still(pid?).then_some(());
+        poll(SOON, still).expect("a server that stops at SIGSTOP");
     }
 
     /// SIGCONT.
@@ -132,7 +137,8 @@ impl OpenBao {
     }
 
     /// Starts it again after [`OpenBao::kill9`], at the same address, unsealed and active. A raft
-    /// server has its data, a server in memory is new (and cannot be unsealed with the old key).
+    /// server has its data; a server in memory is new: a development server starts as it first did,
+    /// with another authority where it speaks TLS, and a sealable one would have to be initialised.
     #[track_caller]
     pub fn restart(&self) {
         self.kill9();
