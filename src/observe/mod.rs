@@ -9,6 +9,7 @@ pub mod printable;
 pub mod quiet;
 pub mod status;
 pub mod status_file;
+pub mod systemd;
 
 pub use metrics::Metrics;
 pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};
