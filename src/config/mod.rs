@@ -2,8 +2,37 @@
 //! problems that know their place. Nothing is resolved here, and nothing touches the network or
 //! the target files.
 
+mod daemon;
+mod document;
+mod duration;
 mod environment;
+mod expand;
+mod file;
+mod mask;
+mod merge;
+mod node;
+mod overrides;
 mod problem;
+mod report;
+mod sample;
+mod scalar;
+mod schema;
+mod section;
+mod suggest;
 
+pub use daemon::{Daemon, daemon_settings};
 pub use environment::Environment;
+pub use file::MAX_FILE_BYTES;
 pub use problem::{Problem, Problems};
+pub use sample::SAMPLE;
+
+pub(crate) use document::{Document, Secret, Store, check_name};
+pub(crate) use duration::{DurationError, parse as parse_duration, show as show_duration};
+pub(crate) use expand::{ExpandError, expand};
+pub(crate) use file::{Source, read};
+pub(crate) use merge::shown;
+pub(crate) use overrides::{apply as apply_overrides, names_a_server};
+pub(crate) use report::{At, Note, Report};
+pub(crate) use scalar::{BYTES_HELP, bytes as parse_bytes, env_bool as parse_env_bool, yaml_bool};
+pub(crate) use section::{Section, Text};
+pub(crate) use suggest::nearest;

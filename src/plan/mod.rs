@@ -5,16 +5,25 @@
 //! It uses the vocabulary of `render` and `files`, which know nothing of it; `store` and `sync`
 //! read it. It knows nothing of threads or the network.
 
+mod address;
+mod auth;
+mod load;
 mod model;
+mod outputs;
+mod proxy;
+mod scope;
+mod secret;
+mod store;
+#[cfg(test)]
+mod tests;
+pub mod tls;
 
+pub use crate::config::Daemon;
+pub use load::load;
 pub use model::{
-    Address, Auth, Credential, Daemon, Demand, Interval, KvVersion, Layout, Notice, Output, Plan,
-    Proxy, Secret, SessionKey, SessionPlan, Source, StorePlan, TlsFiles, TrustedRoots,
+    Address, Auth, Credential, Demand, Interval, KvVersion, Layout, Notice, Output, Plan, Proxy,
+    Secret, SessionKey, SessionPlan, Source, StorePlan, TlsFiles, TrustedRoots,
 };
-
-use std::path::Path;
-
-use crate::config::{Environment, Problems};
 
 /// What a plan is made for: `validate` only warns of a variable that is not set where it stands in
 /// an address or a credential.
@@ -24,14 +33,4 @@ pub enum Purpose {
     Run,
     /// To be looked at.
     Validate,
-}
-
-/// Reads the configuration file and resolves it.
-///
-/// # Errors
-///
-/// Every problem at once, each with its place.
-pub fn load(file: &Path, environment: &Environment, purpose: Purpose) -> Result<Plan, Problems> {
-    let _ = (file, environment, purpose);
-    Err(Problems::default())
 }

@@ -272,34 +272,3 @@ pub struct Output {
     /// What.
     pub content: Content,
 }
-
-/// The daemon's own settings, from its environment (section 3 of the manual); read once.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Daemon {
-    /// `WATCH_CONFIG`.
-    pub watch_config: bool,
-    /// `LOG_LEVEL`.
-    pub log_level: log::LevelFilter,
-    /// `LOG_FORMAT` is `json`, else `text`.
-    pub log_json: bool,
-    /// `METRICS_ADDR`.
-    pub metrics_addr: std::net::IpAddr,
-    /// `METRICS_PORT`, `None` for 0 or `ENABLE_METRICS=false`.
-    pub metrics_port: Option<u16>,
-    /// `STATUS_FILE`, else its default.
-    pub status_file: PathBuf,
-    /// `CIRCUIT_BREAKER_MAX_REQUESTS`.
-    pub breaker_max_requests: u32,
-    /// `CIRCUIT_BREAKER_INTERVAL`.
-    pub breaker_interval: Duration,
-    /// `CIRCUIT_BREAKER_TIMEOUT`.
-    pub breaker_timeout: Duration,
-    /// `INITIAL_BACKOFF`.
-    pub initial_backoff: Duration,
-    /// `MAX_BACKOFF`.
-    pub max_backoff: Duration,
-    /// `BACKOFF_MULTIPLIER`.
-    pub backoff_multiplier: f64,
-    /// `SHUTDOWN_TIMEOUT`.
-    pub shutdown_timeout: Duration,
-}

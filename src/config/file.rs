@@ -1,0 +1,104 @@
+//! The file itself: read within bounds, as text, into a document.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::mask::{self, Masks};
+use super::report::{At, Report};
+use super::{Document, Problem, Problems, merge, node, schema};
+
+/// The largest file: 10 000 secrets with their templates need about half of it.
+pub const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// A file's name and text, for messages that quote it.
+pub(crate) struct Source {
+    /// Its path as given.
+    pub(crate) file: PathBuf,
+    /// Its text.
+    pub(crate) text: Zeroizing<String>,
+}
+
+/// Reads the file and walks it against the schema. What the walk finds goes to `report`; what
+/// makes a walk impossible (no file, no YAML) is the error.
+pub(crate) fn read(file: &Path, report: &mut Report) -> Result<(Source, Document), Problems> {
+    let text = text_of(file).map_err(|problem| Problems {
+        file: file.to_owned(),
+        problems: vec![problem],
+        lines: Default::default(),
+    })?;
+    let source = Source {
+        file: file.to_owned(),
+        text,
+    };
+    let document = parse(&source, report)?;
+    Ok((source, document))
+}
+
+/// Walks a text against the schema.
+fn parse(source: &Source, report: &mut Report) -> Result<Document, Problems> {
+    let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    let mut root = node::parse(text).map_err(|error| {
+        let line = error.place.map_or(0, |(line, _)| line);
+        let shown = text.lines().nth(line.wrapping_sub(1));
+        Problems {
+            file: source.file.clone(),
+            problems: vec![Problem {
+                place: error.place,
+                key: String::new(),
+                message: error.message,
+                help: None,
+            }],
+            lines: shown
+                .map(|text| (line, mask::unparsed(text, schema::knows)))
+                .into_iter()
+                .collect(),
+        }
+    })?;
+    report.masks = Masks::of(&root);
+    let top = At {
+        place: root.place,
+        ..At::default()
+    };
+    merge::settle(&mut root, &top, report);
+    Ok(Document::read(root, report))
+}
+
+fn text_of(file: &Path) -> Result<Zeroizing<String>, Problem> {
+    let problem = |message: String, help: Option<&str>| Problem {
+        place: None,
+        key: String::new(),
+        message,
+        help: help.map(str::to_owned),
+    };
+    let failed = |error: std::io::Error| problem(format!("cannot be read: {error}"), None);
+    let mut bytes = Zeroizing::new(Vec::new());
+    std::fs::File::open(file)
+        .map_err(failed)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(problem("is larger than 8 MiB".to_owned(), None));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.split(|byte| *byte == b'\n').count();
+            let start = before
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |newline| newline + 1);
+            let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+            Err(Problem {
+                place: Some((line, column)),
+                ..problem(
+                    "is not UTF-8 text".to_owned(),
+                    Some("save the file as UTF-8"),
+                )
+            })
+        }
+    }
+}

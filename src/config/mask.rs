@@ -1,0 +1,153 @@
+//! What must not be shown of the file's own lines: credentials, and the values of keys that we do
+//! not know (a mistyped `token` is still a token).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::node::{Node, Value};
+
+/// Keys whose values are never shown.
+pub(crate) const CREDENTIAL_KEYS: [&str; 3] = ["token", "roleId", "secretId"];
+
+const REDACTED: &str = "[redacted]";
+
+/// Which parts of which lines are hidden.
+#[derive(Default)]
+pub(crate) struct Masks {
+    /// Lines on which any key or value begins.
+    starts: BTreeSet<usize>,
+    /// From which column on a line is hidden.
+    hidden: BTreeMap<usize, usize>,
+}
+
+impl Masks {
+    /// Hides every credential of the document.
+    pub(crate) fn of(root: &Node) -> Self {
+        let mut masks = Self::default();
+        masks.note_starts(root);
+        masks.hide_credentials(root);
+        masks
+    }
+
+    fn note_starts(&mut self, node: &Node) {
+        self.starts.extend(node.place.map(|(line, _)| line));
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| self.note_starts(item)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    self.starts.extend(entry.place.map(|(line, _)| line));
+                    self.note_starts(&entry.node);
+                }
+            }
+            Value::Null | Value::Text(_) => {}
+        }
+    }
+
+    fn hide_credentials(&mut self, node: &Node) {
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| self.hide_credentials(item)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    if CREDENTIAL_KEYS.contains(&entry.key.as_str()) {
+                        self.hide(&entry.node);
+                    } else {
+                        self.hide_credentials(&entry.node);
+                    }
+                }
+            }
+            Value::Null | Value::Text(_) => {}
+        }
+    }
+
+    /// Hides a value wherever it stands.
+    pub(crate) fn hide(&mut self, node: &Node) {
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| self.hide(item)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    self.hide_from(entry.place);
+                    self.hide(&entry.node);
+                }
+            }
+            Value::Null | Value::Text(_) => self.hide_from(node.place),
+        }
+    }
+
+    fn hide_from(&mut self, place: Option<(usize, usize)>) {
+        let Some((line, column)) = place else { return };
+        let from = self.hidden.entry(line).or_insert(column);
+        *from = column.min(*from);
+    }
+
+    /// A line as it may be shown.
+    pub(crate) fn apply(&self, number: usize, line: &str) -> String {
+        let column = self
+            .hidden
+            .get(&number)
+            .copied()
+            .or_else(|| self.continues(number).then_some(1));
+        match column {
+            Some(column) => {
+                let mut shown: String = line.chars().take(column - 1).collect();
+                shown.push_str(REDACTED);
+                shown
+            }
+            None => without_userinfo(line),
+        }
+    }
+
+    /// Whether a line without a beginning of its own goes on with a hidden value.
+    fn continues(&self, number: usize) -> bool {
+        if self.starts.contains(&number) {
+            return false;
+        }
+        let start = self.starts.range(..number).next_back();
+        start.is_some_and(|start| self.hidden.contains_key(start))
+    }
+}
+
+/// A line of a file that could not be parsed: shown where it is clear that nothing secret is in
+/// it, else up to its first colon.
+pub(crate) fn unparsed(line: &str, known: impl Fn(&str) -> bool) -> String {
+    let lower = line.to_ascii_lowercase();
+    let suspicious = [
+        "token",
+        "secretid",
+        "roleid",
+        "password",
+        "secret_id",
+        "role_id",
+    ]
+    .iter()
+    .any(|word| lower.contains(word));
+    let body = line.trim_start_matches([' ', '\t', '-', '{']);
+    let key = body
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .trim_matches([' ', '"', '\'']);
+    if known(key) && !suspicious {
+        return without_userinfo(line);
+    }
+    match line.find(':') {
+        Some(colon) if known(key) => format!("{}: {REDACTED}", &line[..colon]),
+        _ => {
+            let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
+            format!("{indent}{REDACTED}")
+        }
+    }
+}
+
+/// Hides the user and password of a URL.
+fn without_userinfo(line: &str) -> String {
+    let Some(start) = line.find("://").map(|at| at + 3) else {
+        return line.to_owned();
+    };
+    let rest = &line[start..];
+    let end = rest
+        .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ','))
+        .unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{}{REDACTED}{}", &line[..start], &rest[at..]),
+        None => line.to_owned(),
+    }
+}
