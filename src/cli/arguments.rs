@@ -110,11 +110,7 @@ pub(super) struct Validate {}
 
 /// Print a commented sample configuration.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
-#[argh(
-    subcommand,
-    name = "init",
-    help_triggers("-h", "--help", "help")
-)]
+#[argh(subcommand, name = "init", help_triggers("-h", "--help", "help"))]
 pub(super) struct Init {}
 
 /// Show the daemon's secrets and their state.
@@ -139,11 +135,7 @@ pub(super) struct Status {
 
 /// Print version, git revision, commit date, target and compiler.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
-#[argh(
-    subcommand,
-    name = "version",
-    help_triggers("-h", "--help", "help")
-)]
+#[argh(subcommand, name = "version", help_triggers("-h", "--help", "help"))]
 pub(super) struct Version {}
 
 /// The words, understood.
@@ -159,10 +151,7 @@ pub(super) enum Instead {
     /// Help, to standard output.
     Help(String),
     /// A usage error, and what to do.
-    Usage {
-        message: String,
-        help: String,
-    },
+    Usage { message: String, help: String },
 }
 
 impl Arguments {
@@ -239,10 +228,7 @@ fn order(words: &[String]) -> Result<Vec<String>, Instead> {
         known(command)?;
     }
     if help {
-        return Ok(command
-            .into_iter()
-            .chain(["--help".to_owned()])
-            .collect());
+        return Ok(command.into_iter().chain(["--help".to_owned()]).collect());
     }
     if version && command.is_none() {
         return Ok(vec!["--version".to_owned()]);
@@ -333,8 +319,7 @@ fn reworded(complaint: &str) -> String {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration =
-        config::parse_duration(text).map_err(|error| error.message().to_owned())?;
+    let duration = config::parse_duration(text).map_err(|error| error.message().to_owned())?;
     if duration.is_zero() {
         return Err("is no time at all".to_owned());
     }
@@ -478,7 +463,11 @@ mod tests {
 
     #[test]
     fn a_typo_gets_its_nearest_command() {
-        for (word, near) in [("statsu", "status"), ("is-ready", "isready"), ("rum", "run")] {
+        for (word, near) in [
+            ("statsu", "status"),
+            ("is-ready", "isready"),
+            ("rum", "run"),
+        ] {
             let Err(Instead::Usage { help, .. }) = parse(word) else {
                 panic!("{word}");
             };

@@ -12,10 +12,7 @@ const PLACES: [&str; 2] = ["./config.yaml", "/etc/secrets-sync/config.yaml"];
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotFound {
     /// Somebody named one.
-    Named {
-        by: &'static str,
-        path: PathBuf,
-    },
+    Named { by: &'static str, path: PathBuf },
     /// Nobody did, and it lies at none of the usual places.
     Nowhere,
 }

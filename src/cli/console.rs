@@ -52,6 +52,9 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_act_on_the_terminal() {
-        assert_eq!(safe("a\tb\u{1b}[2J\n  c\u{7}"), "a\tb\\u{1b}[2J\n  c\\u{7}\n");
+        assert_eq!(
+            safe("a\tb\u{1b}[2J\n  c\u{7}"),
+            "a\tb\\u{1b}[2J\n  c\\u{7}\n"
+        );
     }
 }

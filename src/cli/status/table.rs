@@ -79,7 +79,9 @@ fn cells(secret: &SecretEntry, now: SystemTime) -> [String; TITLES.len()] {
         printable(&secret.name).into_owned(),
         printable(&secret.store).into_owned(),
         printable(&state).into_owned(),
-        secret.version.map_or_else(none, |version| version.to_string()),
+        secret
+            .version
+            .map_or_else(none, |version| version.to_string()),
         age.unwrap_or_else(none),
         next.unwrap_or_else(none),
     ]
@@ -207,10 +209,7 @@ extra     default  pending (optional)  -        -     -
             ready: true,
             ..StatusDocument::default()
         };
-        assert_eq!(
-            table(&document, now()),
-            "ready: 0 of 0 secrets in sync\n"
-        );
+        assert_eq!(table(&document, now()), "ready: 0 of 0 secrets in sync\n");
     }
 
     #[test]
