@@ -66,17 +66,17 @@ fn a_file_system_that_keeps_no_modes_is_refused() {
         let image = home.path("image");
         fs::write(&image, vec![0; 1 << 20]).unwrap();
         fs::create_dir(home.path("disk")).unwrap();
-        let made = Command::new("mkfs.vfat").arg(&image).output();
-        if !made.is_ok_and(|output| output.status.success()) {
-            eprintln!("not run, for it needs mkfs.vfat");
+        let run = |command: &mut Command| {
+            let output = command.output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let disk = home.path("disk");
+        let made = run(Command::new("mkfs.vfat").arg(&image));
+        let options = ["-t", "vfat", "-o", "loop,quiet"];
+        if !made || !run(Command::new("mount").args(options).args([&image, &disk])) {
+            eprintln!("a_file_system_that_keeps_no_modes_is_refused: not run, for it needs vfat");
             return;
         }
-        mount(&[
-            "-o",
-            "loop,quiet",
-            image.to_str().unwrap(),
-            home.path("disk").to_str().unwrap(),
-        ]);
         let error = write(vec![target(home.path("disk/a"))], &["x"]).unwrap_err();
         assert!(error.help.unwrap().contains("keeps modes"));
         assert_eq!(names(&home.path("disk")), Vec::<String>::new());

@@ -205,8 +205,14 @@ fn with_mounts(body: impl FnOnce() + Send) {
             eprintln!("{test}: not run, for it needs a mount namespace: {errno}");
             return;
         }
-        mount(&["--make-rprivate", "/"]);
-        body();
+        let private = Command::new("mount")
+            .args(["--make-rprivate", "/"])
+            .status();
+        if private.is_ok_and(|status| status.success()) {
+            body();
+        } else {
+            eprintln!("{test}: not run, for it needs mount(8) and the right to mount");
+        }
     });
 }
 
