@@ -121,7 +121,9 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         }
         committed.written.push(piece.path.clone());
     }
-    state.sync(&dirs)?;
+    state
+        .sync(&dirs)
+        .map_err(|error| halfway(error, &committed.written, &all))?;
     Ok(committed)
 }
 
@@ -136,7 +138,8 @@ fn halfway(mut error: WriteError, new: &[PathBuf], all: &[&Path]) -> WriteError 
     };
     let done = list(&mut new.iter().map(PathBuf::as_path));
     let old = list(&mut all.iter().copied().skip(new.len()));
-    error.cause += &format!("; new already: {done}; not yet: {old}; the next cycle tries again");
+    let rest = if old.is_empty() { "none" } else { &old };
+    error.cause += &format!("; new already: {done}; not yet: {rest}; the next cycle tries again");
     error
 }
 
