@@ -213,8 +213,7 @@ fn a_vanished_fields_file_is_carried_over() {
 
 #[test]
 fn a_failure_before_the_switch_leaves_everything_as_it_was() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         mount(&[
             "-t",
             "tmpfs",
@@ -223,11 +222,11 @@ fn a_failure_before_the_switch_leaves_everything_as_it_was() {
             "tmpfs",
             home.dir.path().to_str().unwrap(),
         ]);
-        writer(&home, &["crt", "key"])
+        writer(home, &["crt", "key"])
             .commit(&files(&["cert", "key"]))
             .unwrap();
         let before = picture(&home.path("d"));
-        let mut writer = writer(&home, &["crt", "key", "new"]);
+        let mut writer = writer(home, &["crt", "key", "new"]);
         let huge = "x".repeat(100_000);
         let error = writer.commit(&files(&["1", "2", &huge])).unwrap_err();
         assert!(error.cause.contains("No space"), "{error}");

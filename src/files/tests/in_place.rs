@@ -76,8 +76,7 @@ fn a_file_with_another_name_is_not_written() {
 
 #[test]
 fn a_mounted_file_is_named_and_can_be_written_in_place() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         fs::write(home.path("source"), "old").unwrap();
         fs::write(home.path("file"), "").unwrap();
         let path = home.path("file");
@@ -111,8 +110,7 @@ fn a_mounted_file_is_named_and_can_be_written_in_place() {
 
 #[test]
 fn when_it_does_not_fit_the_old_content_stays_whole() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         let disk = home.path("");
         mount(&[
             "-t",
