@@ -7,6 +7,9 @@
 
 mod address;
 mod auth;
+mod credentials;
+mod describe;
+mod diff;
 mod load;
 mod model;
 mod outputs;
@@ -19,6 +22,9 @@ mod tests;
 pub mod tls;
 
 pub use crate::config::Daemon;
+pub use credentials::{CredentialProblem, inspect};
+pub use describe::describe;
+pub use diff::{Diff, diff};
 pub use load::load;
 pub use model::{
     Address, Auth, Credential, Demand, Interval, KvVersion, Layout, Notice, Output, Plan, Proxy,
