@@ -1,8 +1,15 @@
 //! Is told what happened and shows it: log, metrics, status document, HTTP, systemd. Asks nobody,
 //! decides nothing, and never holds a value of a secret.
 
+pub mod build_info;
+pub mod http;
+pub mod log;
 pub mod metrics;
+pub mod printable;
+pub mod quiet;
 pub mod status;
+pub mod status_file;
+pub mod systemd;
 
 pub use metrics::Metrics;
 pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};

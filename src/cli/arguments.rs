@@ -1,0 +1,487 @@
+//! The command line, declared once: parser and help come from the same words.
+//!
+//! `argh` takes options of the top level only in front of the command, and no `--key=value`; so
+//! the words are put in its order first.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use argh::{FromArgs, SubCommands};
+
+use super::console::NAME;
+use crate::config;
+
+/// Keeps files true to the secrets in HashiCorp Vault and OpenBao.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(
+    help_triggers("-h", "--help", "help"),
+    note = "Without a command, `run` is meant. `-c` and `--key=value` are understood before and\n\
+            after the command; `{command_name} COMMAND --help` tells the options of a command."
+)]
+struct TopLevel {
+    /// configuration file; default: $CONFIG_FILE, else ./config.yaml, else
+    /// /etc/secrets-sync/config.yaml
+    #[argh(option, short = 'c', arg_name = "path")]
+    config: Option<PathBuf>,
+
+    /// print version, git revision, commit date, target and compiler
+    #[argh(switch, short = 'V')]
+    version: bool,
+
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand)]
+pub(super) enum Command {
+    Run(Run),
+    Isready(Isready),
+    Validate(Validate),
+    Init(Init),
+    Status(Status),
+    Version(Version),
+}
+
+/// Run the daemon (default).
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "run",
+    help_triggers("-h", "--help", "help"),
+    error_code(0, "after SIGTERM or SIGINT; with --once: every secret is written"),
+    error_code(1, "with --once or --dry-run: a secret failed"),
+    error_code(
+        2,
+        "usage, an invalid configuration, or another daemon: a restart cannot help"
+    )
+)]
+pub struct Run {
+    /// fetch and write every secret once, then exit
+    #[argh(switch)]
+    pub once: bool,
+
+    /// fetch and render, write nothing, and say what would change
+    #[argh(switch)]
+    pub dry_run: bool,
+
+    /// with --once or --dry-run: how long to try what may pass by itself; default 60s
+    #[argh(option, from_str_fn(duration), arg_name = "duration")]
+    pub timeout: Option<Duration>,
+}
+
+impl Run {
+    /// How long `--once` tries when nothing is said.
+    pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// `--timeout`, or its default.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Self::TIMEOUT)
+    }
+}
+
+/// Say whether the daemon is ready, without the network.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "isready",
+    help_triggers("-h", "--help", "help"),
+    error_code(0, "ready"),
+    error_code(1, "not ready, or not running")
+)]
+pub(super) struct Isready {
+    /// the daemon's status file; default: $STATUS_FILE, else where daemons write it
+    #[argh(option, arg_name = "path")]
+    pub(super) status_file: Option<PathBuf>,
+}
+
+/// Check the configuration, offline, and print what was understood.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "validate",
+    help_triggers("-h", "--help", "help"),
+    error_code(0, "valid"),
+    error_code(2, "invalid")
+)]
+pub(super) struct Validate {}
+
+/// Print a commented sample configuration.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "init", help_triggers("-h", "--help", "help"))]
+pub(super) struct Init {}
+
+/// Show the daemon's secrets and their state.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "status",
+    help_triggers("-h", "--help", "help"),
+    error_code(0, "all in sync"),
+    error_code(1, "degraded, or not ready"),
+    error_code(2, "not running")
+)]
+pub(super) struct Status {
+    /// print the status document as JSON
+    #[argh(switch)]
+    pub(super) json: bool,
+
+    /// the daemon's status file; default: $STATUS_FILE, else where daemons write it
+    #[argh(option, arg_name = "path")]
+    pub(super) status_file: Option<PathBuf>,
+}
+
+/// Print version, git revision, commit date, target and compiler.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "version", help_triggers("-h", "--help", "help"))]
+pub(super) struct Version {}
+
+/// The words, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Arguments {
+    pub(super) config: Option<PathBuf>,
+    pub(super) command: Command,
+}
+
+/// What to print instead of doing anything.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Instead {
+    /// Help, to standard output.
+    Help(String),
+    /// A usage error, and what to do.
+    Usage { message: String, help: String },
+}
+
+impl Arguments {
+    /// Reads the words behind the program's name.
+    pub(super) fn parse(words: &[String]) -> Result<Self, Instead> {
+        let ordered = order(words)?;
+        let words: Vec<&str> = ordered.iter().map(String::as_str).collect();
+        let top = TopLevel::from_args(&[NAME], &words).map_err(|exit| {
+            if exit.status.is_ok() {
+                Instead::Help(format!("{}\n", exit.output.trim_end()))
+            } else {
+                usage(&reworded(&exit.output))
+            }
+        })?;
+        let command = match top.command {
+            _ if top.version => Command::Version(Version {}),
+            Some(command) => command,
+            None => return Err(usage("no command")),
+        };
+        if let Command::Run(run) = &command
+            && run.timeout.is_some()
+            && !run.once
+            && !run.dry_run
+        {
+            return Err(usage(
+                "`--timeout` has a meaning only with `--once` or `--dry-run`",
+            ));
+        }
+        Ok(Self {
+            config: top.config,
+            command,
+        })
+    }
+}
+
+/// Options that take the next word as their value.
+const VALUED: [&str; 2] = ["--timeout", "--status-file"];
+
+/// `[-c PATH] COMMAND OPTIONS…`, whatever order the words came in.
+fn order(words: &[String]) -> Result<Vec<String>, Instead> {
+    let mut words = split(words).into_iter();
+    let mut config = None;
+    let mut command: Option<String> = None;
+    let mut others = Vec::new();
+    let (mut help, mut version) = (false, false);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-c" | "--config" => {
+                // The last one counts, so that a script's can be overridden.
+                config = Some(
+                    words
+                        .next()
+                        .filter(|path| !path.is_empty())
+                        .ok_or_else(|| usage(&format!("`{word}` needs a path")))?,
+                );
+            }
+            "-h" | "--help" => help = true,
+            "-V" | "--version" if command.is_none() => version = true,
+            option if VALUED.contains(&option) => {
+                others.push(word);
+                others.extend(words.next());
+            }
+            "--" => {
+                others.push(word);
+                others.extend(words.by_ref());
+            }
+            option if option.starts_with('-') && option.len() > 1 => others.push(word),
+            "help" if command.is_none() && !help => help = true,
+            _ if command.is_none() => command = Some(word),
+            _ => others.push(word),
+        }
+    }
+    if let Some(command) = &command {
+        known(command)?;
+    }
+    if help {
+        return Ok(command.into_iter().chain(["--help".to_owned()]).collect());
+    }
+    if version && command.is_none() {
+        return Ok(vec!["--version".to_owned()]);
+    }
+    Ok(config
+        .map(|path| ["--config".to_owned(), path])
+        .into_iter()
+        .flatten()
+        .chain([command.unwrap_or_else(|| "run".to_owned())])
+        .chain(others)
+        .collect())
+}
+
+/// `--key=value` and `-cPATH` as two words.
+fn split(words: &[String]) -> Vec<String> {
+    let mut apart = Vec::with_capacity(words.len() + 2);
+    let mut words = words.iter();
+    for word in words.by_ref() {
+        if word == "--" {
+            apart.push(word.clone());
+            break;
+        }
+        let pair = if word.starts_with("--") {
+            word.split_once('=')
+        } else {
+            word.strip_prefix("-c")
+                .filter(|path| !path.is_empty())
+                .map(|path| ("-c", path.strip_prefix('=').unwrap_or(path)))
+        };
+        match pair {
+            Some((key, value)) => apart.extend([key.to_owned(), value.to_owned()]),
+            None => apart.push(word.clone()),
+        }
+    }
+    apart.extend(words.cloned());
+    apart
+}
+
+fn known(command: &str) -> Result<(), Instead> {
+    let names = || Command::COMMANDS.iter().map(|command| command.name);
+    if names().any(|name| name == command) {
+        return Ok(());
+    }
+    let message = format!("unknown command `{command}`");
+    Err(match config::nearest(command, names()) {
+        Some(near) => Instead::Usage {
+            message,
+            help: format!("did you mean `{near}`?"),
+        },
+        None => usage(&message),
+    })
+}
+
+fn usage(message: &str) -> Instead {
+    Instead::Usage {
+        message: message.to_owned(),
+        help: format!("`{NAME} --help` tells the commands and options"),
+    }
+}
+
+/// The parser's complaints in the words of this program.
+fn reworded(complaint: &str) -> String {
+    let complaint = complaint.trim();
+    if let Some(word) = complaint.strip_prefix("Unrecognized argument: ") {
+        return format!("unrecognised argument `{word}`");
+    }
+    if let Some(option) = complaint
+        .strip_prefix("No value provided for option '")
+        .and_then(|rest| rest.strip_suffix("'."))
+    {
+        return format!("`{option}` needs a value");
+    }
+    if let Some((option, rest)) = complaint
+        .strip_prefix("Error parsing option '")
+        .and_then(|rest| rest.split_once("' with value '"))
+        && let Some((value, why)) = rest.rsplit_once("': ")
+    {
+        return match why {
+            "duplicate values provided" => format!("`{option}` is given twice"),
+            why => format!("`{option}`: `{value}` {why}"),
+        };
+    }
+    let mut letters = complaint.chars();
+    letters
+        .next()
+        .map(|first| first.to_lowercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = config::parse_duration(text).map_err(|error| error.message().to_owned())?;
+    if duration.is_zero() {
+        return Err("is no time at all".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, Instead> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Arguments::parse(&words)
+    }
+
+    fn run(once: bool, dry_run: bool, timeout: Option<u64>) -> Command {
+        Command::Run(Run {
+            once,
+            dry_run,
+            timeout: timeout.map(Duration::from_secs),
+        })
+    }
+
+    fn error(line: &str) -> String {
+        match parse(line).unwrap_err() {
+            Instead::Usage { message, .. } => message,
+            Instead::Help(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn no_command_is_run() {
+        for line in ["", "run"] {
+            let arguments = parse(line).unwrap();
+            assert_eq!(arguments.command, run(false, false, None));
+            assert_eq!(arguments.config, None);
+        }
+        assert_eq!(parse("--once").unwrap().command, run(true, false, None));
+    }
+
+    #[test]
+    fn options_are_understood_on_both_sides_of_the_command() {
+        for line in [
+            "-c a.yaml run --once --timeout 90s",
+            "--config a.yaml run --once --timeout=90s",
+            "--config=a.yaml --timeout=1m30s run --once",
+            "run --once -c a.yaml --timeout 90s",
+            "run --config=a.yaml --timeout=90s --once",
+            "--once -ca.yaml --timeout 90s",
+            "--timeout 90s --once run -c=a.yaml",
+            "-c first.yaml run -c a.yaml --once --timeout=90s",
+        ] {
+            let arguments = parse(line).unwrap();
+            assert_eq!(arguments.config, Some("a.yaml".into()), "{line}");
+            assert_eq!(arguments.command, run(true, false, Some(90)), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_options() {
+        let command = |line: &str| parse(line).unwrap().command;
+        let file = || Some(PathBuf::from("/s"));
+        assert_eq!(
+            command("isready --status-file /s"),
+            Command::Isready(Isready {
+                status_file: file()
+            })
+        );
+        assert_eq!(
+            command("--status-file=/s status --json"),
+            Command::Status(Status {
+                json: true,
+                status_file: file()
+            })
+        );
+        assert_eq!(command("validate -c x"), Command::Validate(Validate {}));
+        assert_eq!(command("init"), Command::Init(Init {}));
+        for line in ["version", "-V", "--version", "-c x --version"] {
+            assert_eq!(command(line), Command::Version(Version {}), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_help_wherever_it_stands() {
+        let help = |line: &str| match parse(line) {
+            Err(Instead::Help(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        };
+        for line in ["-h", "--help", "help", "-c x help", "--once -h"] {
+            assert!(help(line).contains("Commands:"), "{line}");
+        }
+        for line in [
+            "help run",
+            "run help",
+            "run -h",
+            "run --once --help",
+            "-h run",
+        ] {
+            assert!(help(line).contains("--dry-run"), "{line}");
+        }
+    }
+
+    #[test]
+    fn usage_errors_say_what_is_wrong() {
+        for (line, message) in [
+            ("--nonsense", "unrecognised argument `--nonsense`"),
+            ("run extra", "unrecognised argument `extra`"),
+            ("status --once", "unrecognised argument `--once`"),
+            ("isready --json", "unrecognised argument `--json`"),
+            ("convert x", "unknown command `convert`"),
+            ("-c", "`-c` needs a path"),
+            ("--config=", "`--config` needs a path"),
+            ("run --once --timeout", "`--timeout` needs a value"),
+            (
+                "run --once --timeout soon",
+                "`--timeout`: `soon` is not a duration",
+            ),
+            (
+                "run --once --timeout 10",
+                "`--timeout`: `10` is a duration without a unit",
+            ),
+            (
+                "run --once --timeout 0s",
+                "`--timeout`: `0s` is no time at all",
+            ),
+            (
+                "run --once --timeout 1s --timeout 2s",
+                "`--timeout` is given twice",
+            ),
+            (
+                "run --timeout 1s",
+                "`--timeout` has a meaning only with `--once` or `--dry-run`",
+            ),
+            ("run --version", "unrecognised argument `--version`"),
+            ("run --once=yes", "unrecognised argument `yes`"),
+            ("-", "unknown command `-`"),
+        ] {
+            assert_eq!(error(line), message, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_typo_gets_its_nearest_command() {
+        for (word, near) in [
+            ("statsu", "status"),
+            ("is-ready", "isready"),
+            ("rum", "run"),
+        ] {
+            let Err(Instead::Usage { help, .. }) = parse(word) else {
+                panic!("{word}");
+            };
+            assert_eq!(help, format!("did you mean `{near}`?"));
+        }
+    }
+
+    #[test]
+    fn commands_of_later_versions_are_not_shown() {
+        let Err(Instead::Help(text)) = parse("help") else {
+            panic!();
+        };
+        for later in ["convert", "explain", "doctor", "policy"] {
+            assert!(!text.contains(later), "{later}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a process that holds secrets owes to itself, before it reads the first one.
+
+use rustix::fs::Mode;
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask,
+};
+
+/// No core dumps, no debugger of the same user, no file that others may read by accident, no new
+/// privileges through programs. To be called before the first thread is started, since the last
+/// is inherited by threads that come later only.
+///
+/// Each holds alone; the ones that the kernel refused are named, to be warned of.
+#[must_use]
+pub fn harden() -> Vec<String> {
+    let no_core = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    umask(Mode::from_raw_mode(0o077));
+    [
+        ("limit core dumps", setrlimit(Resource::Core, no_core)),
+        (
+            "make the process undumpable",
+            set_dumpable_behavior(DumpableBehavior::NotDumpable),
+        ),
+        (
+            "give up new privileges",
+            rustix::thread::set_no_new_privs(true),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(what, done)| Some(format!("cannot {what}: {}", done.err()?)))
+    .collect()
+}

@@ -1,0 +1,137 @@
+//! The usual `process_*` metrics, from /proc. One that cannot be read is left out.
+
+use std::fmt::Write;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+/// What the kernel shows to user space as ticks a second, on every architecture we build for.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Appends the families.
+pub(super) fn encode(page: &mut String) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let machine = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let mut family = |name: &str, kind: &str, help: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            let _ = write!(
+                page,
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+            );
+        }
+    };
+    family(
+        "process_cpu_seconds_total",
+        "counter",
+        "Processor time used, of user and system.",
+        Some(cpu_seconds()),
+    );
+    family(
+        "process_max_fds",
+        "gauge",
+        "How many descriptors may be open.",
+        getrlimit(Resource::Nofile).current.map(float),
+    );
+    family(
+        "process_open_fds",
+        "gauge",
+        "How many descriptors are open.",
+        open_descriptors().map(float),
+    );
+    family(
+        "process_resident_memory_bytes",
+        "gauge",
+        "Memory in use.",
+        kibibytes(&status, "VmRSS:"),
+    );
+    family(
+        "process_start_time_seconds",
+        "gauge",
+        "When the process started.",
+        start_time(&stat, &machine),
+    );
+    family(
+        "process_threads",
+        "gauge",
+        "How many threads there are.",
+        number(&status, "Threads:"),
+    );
+    family(
+        "process_virtual_memory_bytes",
+        "gauge",
+        "Address space in use.",
+        kibibytes(&status, "VmSize:"),
+    );
+}
+
+fn cpu_seconds() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let whole = u64::try_from(used.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(used.tv_nsec).unwrap_or(0);
+    std::time::Duration::new(whole, nanos).as_secs_f64()
+}
+
+/// Without the one that counts them.
+fn open_descriptors() -> Option<u64> {
+    let count = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    u64::try_from(count).ok()?.checked_sub(1)
+}
+
+/// The number behind a name of `/proc/self/status` or `/proc/stat`.
+fn number(text: &str, name: &str) -> Option<f64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn kibibytes(status: &str, name: &str) -> Option<f64> {
+    number(status, name).map(|kibibytes| kibibytes * 1024.0)
+}
+
+/// Field 22 of `/proc/self/stat` is in ticks after boot. Field 2 is the program's name in
+/// parentheses, and may hold anything.
+fn start_time(stat: &str, machine: &str) -> Option<f64> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let ticks: f64 = behind_name.split_whitespace().nth(19)?.parse().ok()?;
+    Some(number(machine, "btime ")? + ticks / TICKS_PER_SECOND)
+}
+
+/// For numbers of descriptors, far below where a float loses digits.
+#[allow(clippy::cast_precision_loss)]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_there_and_plausible() {
+        let mut page = String::new();
+        encode(&mut page);
+        let value = |name: &str| -> f64 {
+            number(&page, &format!("{name} ")).unwrap_or_else(|| panic!("{name} in {page}"))
+        };
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+        assert!(value("process_open_fds") >= 3.0);
+        assert!(value("process_max_fds") >= value("process_open_fds"));
+        assert!(value("process_resident_memory_bytes") > 100_000.0);
+        assert!(value("process_virtual_memory_bytes") > 100_000.0);
+        assert!(value("process_threads") >= 1.0);
+        assert!(value("process_start_time_seconds") > 1_000_000_000.0);
+    }
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
+        let stat = "12 (a) 1 (b) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 5 0 4200 1 1";
+        let machine = "cpu 1 2\nbtime 1700000000\n";
+        assert_eq!(start_time(stat, machine), Some(1_700_000_042.0));
+        assert_eq!(start_time("", machine), None);
+        assert_eq!(start_time(stat, ""), None);
+    }
+}
