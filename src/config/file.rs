@@ -51,7 +51,7 @@ fn parse(source: &Source, report: &mut Report) -> Result<Document, Problems> {
                 help: None,
             }],
             lines: shown
-                .map(|text| (line, mask::unparsed(text, schema::knows)))
+                .map(|text| (line, mask::unparsed(text, schema::is_value)))
                 .into_iter()
                 .collect(),
         }

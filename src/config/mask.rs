@@ -72,7 +72,8 @@ impl Masks {
         }
     }
 
-    fn hide_from(&mut self, place: Option<(usize, usize)>) {
+    /// Hides a line from a place on.
+    pub(crate) fn hide_from(&mut self, place: Option<(usize, usize)>) {
         let Some((line, column)) = place else { return };
         let from = self.hidden.entry(line).or_insert(column);
         *from = column.min(*from);
@@ -105,9 +106,9 @@ impl Masks {
     }
 }
 
-/// A line of a file that could not be parsed: shown where it is clear that nothing secret is in
-/// it, else up to its first colon.
-pub(crate) fn unparsed(line: &str, known: impl Fn(&str) -> bool) -> String {
+/// A line of a file that could not be parsed: shown where it begins with a harmless key of ours
+/// and nothing in it looks like a credential, else hidden.
+pub(crate) fn unparsed(line: &str, is_value: impl Fn(&str) -> bool) -> String {
     let lower = line.to_ascii_lowercase();
     let suspicious = [
         "token",
@@ -125,11 +126,11 @@ pub(crate) fn unparsed(line: &str, known: impl Fn(&str) -> bool) -> String {
         .next()
         .unwrap_or_default()
         .trim_matches([' ', '"', '\'']);
-    if known(key) && !suspicious {
+    if is_value(key) && !suspicious {
         return without_userinfo(line);
     }
     match line.find(':') {
-        Some(colon) if known(key) => format!("{}: {REDACTED}", &line[..colon]),
+        Some(colon) if is_value(key) => format!("{}: {REDACTED}", &line[..colon]),
         _ => {
             let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
             format!("{indent}{REDACTED}")

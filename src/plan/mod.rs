@@ -7,6 +7,8 @@
 
 mod address;
 mod auth;
+mod credentials;
+mod describe;
 mod diff;
 mod load;
 mod model;
@@ -20,6 +22,8 @@ mod tests;
 pub mod tls;
 
 pub use crate::config::Daemon;
+pub use credentials::{CredentialProblem, inspect};
+pub use describe::describe;
 pub use diff::{Diff, diff};
 pub use load::load;
 pub use model::{

@@ -45,6 +45,8 @@ struct Entry {
 
 enum Wanted {
     Content(Content),
+    /// A template, by its name.
+    Template(Template, String),
     /// The next template that no file names.
     Position,
     /// Something wrong, already reported.
@@ -72,9 +74,7 @@ pub(super) fn resolve(
             .collect(),
     };
     let Some((at, files)) = &secret.files else {
-        scope
-            .report
-            .error(&secret.section.at, "missing key `files`");
+        scope.missing(&secret.section, "files");
         return None;
     };
     if files.is_empty() {
@@ -92,12 +92,15 @@ pub(super) fn resolve(
     entries
         .into_iter()
         .map(|entry| {
+            let (content, template) = match entry.content {
+                Wanted::Content(content) => (content, None),
+                Wanted::Template(template, name) => (Content::Template(template), Some(name)),
+                Wanted::Position | Wanted::Wrong => return None,
+            };
             Some(Output {
                 target: entry.target?,
-                content: match entry.content {
-                    Wanted::Content(content) => content,
-                    Wanted::Position | Wanted::Wrong => return None,
-                },
+                content,
+                template,
             })
         })
         .collect()
@@ -107,7 +110,7 @@ fn compile(scope: &mut Scope<'_>, text: &Text) -> Option<Template> {
     match Template::compile(&text.value) {
         Ok(template) => Some(template),
         Err(error) => {
-            let (at, message) = match place_within(scope, text, &error) {
+            let (at, message) = match place_within(&scope.source.text, text, &error) {
                 Some(place) => (
                     At {
                         place: Some(place),
@@ -134,9 +137,9 @@ fn compile(scope: &mut Scope<'_>, text: &Text) -> Option<Template> {
 
 /// Where in the file a place of the template is, for scalars that stand there as they are: plain
 /// or quoted ones of one line, and `|` blocks.
-fn place_within(scope: &Scope<'_>, text: &Text, error: &TemplateError) -> Option<(usize, usize)> {
+fn place_within(source: &str, text: &Text, error: &TemplateError) -> Option<(usize, usize)> {
     let (line, column) = text.at.place?;
-    let mut lines = scope.source.text.lines().skip(line - 1);
+    let mut lines = source.lines().skip(line - 1);
     let first = lines.next()?;
     let rest: String = first.chars().skip(column - 1).collect();
     if rest.starts_with('|') {
@@ -156,7 +159,7 @@ fn entry(scope: &mut Scope<'_>, file: &Section, templates: &mut Templates<'_>) -
     let is_dir = file.text("dir").is_some();
     let path = path(scope, file);
     let mode = match file.text("mode") {
-        Some(_) => scope.parsed(file, "mode", |text| Mode::parse(text).map_err(follows)),
+        Some(_) => foreign(scope, file, "mode", Mode::parse),
         None => Some(Mode::PRIVATE),
     };
     let owner = id(scope, file, "owner", parse_user);
@@ -189,9 +192,17 @@ fn entry(scope: &mut Scope<'_>, file: &Section, templates: &mut Templates<'_>) -
     }
 }
 
-/// A message of another room, which stands by itself: it follows the quoted value after a colon.
-fn follows(message: String) -> (String, Option<String>) {
-    (format!("will not do: {message}"), None)
+/// A value that another room parses; its messages stand by themselves.
+fn foreign<T>(
+    scope: &mut Scope<'_>,
+    file: &Section,
+    key: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let (at, text) = scope.string(file, key)?;
+    parse(&text)
+        .map_err(|message| scope.report.error(&at, message))
+        .ok()
 }
 
 fn path(scope: &mut Scope<'_>, file: &Section) -> Option<TargetPath> {
@@ -206,9 +217,11 @@ fn path(scope: &mut Scope<'_>, file: &Section) -> Option<TargetPath> {
         (None, Some(_)) => "dir",
         (Some(_), None) => "path",
         (None, None) => {
-            scope
-                .report
-                .error(&file.at, "missing key `path` (or `dir`)");
+            if !file.is_spoilt(&["path", "dir"]) {
+                scope
+                    .report
+                    .error(&file.at, "missing key `path` (or `dir`)");
+            }
             return None;
         }
     };
@@ -216,7 +229,6 @@ fn path(scope: &mut Scope<'_>, file: &Section) -> Option<TargetPath> {
     match TargetPath::parse(&text, &scope.working_dir) {
         Ok(path) => Some(path),
         Err(message) => {
-            let message = format!("`{}` will not do: {message}", shown(&text));
             match without_dots(&text) {
                 Some(meant) => scope.report.error_help(
                     &at,
@@ -310,12 +322,10 @@ fn content(
     }
     let found = match kinds.first() {
         None if is_dir => Some(Content::EveryField(encoding.unwrap_or_default())),
+        None if file.is_spoilt(&["template", "field", "format", "dir"]) => return Wanted::Wrong,
         None => return Wanted::Position,
-        Some(&"template") => named(scope, file, templates),
-        Some(&"field") => scope
-            .parsed(file, "field", |text| {
-                FieldPath::parse(text).map_err(follows)
-            })
+        Some(&"template") => return named(scope, file, templates),
+        Some(&"field") => foreign(scope, file, "field", FieldPath::parse)
             .map(|field| Content::Field(field, encoding.unwrap_or_default())),
         Some(_) => scope
             .parsed(file, "format", |text| match text {
@@ -333,11 +343,13 @@ fn content(
     found.map_or(Wanted::Wrong, Wanted::Content)
 }
 
-fn named(scope: &mut Scope<'_>, file: &Section, templates: &mut Templates<'_>) -> Option<Content> {
-    let (at, name) = scope.string(file, "template")?;
+fn named(scope: &mut Scope<'_>, file: &Section, templates: &mut Templates<'_>) -> Wanted {
+    let Some((at, name)) = scope.string(file, "template") else {
+        return Wanted::Wrong;
+    };
     if let Some(found) = templates.all.iter_mut().find(|found| found.name == name) {
         found.named = true;
-        return found.template.clone().map(Content::Template);
+        return found.wanted();
     }
     let names = templates.all.iter().map(|found| found.name);
     scope.report.error_help(
@@ -345,7 +357,16 @@ fn named(scope: &mut Scope<'_>, file: &Section, templates: &mut Templates<'_>) -
         format!("`template.data` has no entry `{}`", shown(&name)),
         choices(&name, names, "templates"),
     );
-    None
+    Wanted::Wrong
+}
+
+impl Compiled<'_> {
+    fn wanted(&self) -> Wanted {
+        match &self.template {
+            Some(template) => Wanted::Template(template.clone(), self.name.to_owned()),
+            None => Wanted::Wrong,
+        }
+    }
 }
 
 /// Gives the files without content of their own, in written order, the templates that no file
@@ -358,12 +379,19 @@ fn place_templates(
     secret: &str,
     resorted: &mut Vec<String>,
 ) {
+    let spoilt = entries
+        .iter()
+        .any(|entry| matches!(entry.content, Wanted::Wrong));
     let free: Vec<&Compiled<'_>> = templates.all.iter().filter(|found| !found.named).collect();
     let waiting: Vec<&mut Entry> = entries
         .iter_mut()
         .filter(|entry| matches!(entry.content, Wanted::Position))
         .collect();
     if free.len() != waiting.len() {
+        // A file whose content is spoilt may have meant one of the templates.
+        if spoilt {
+            return;
+        }
         let files = list(waiting.iter().map(|entry| match &entry.target {
             Some(target) => target.path.as_path().display().to_string(),
             None => entry.at.key.clone(),
@@ -383,10 +411,7 @@ fn place_templates(
         resorted.push(secret.to_owned());
     }
     for (entry, found) in waiting.into_iter().zip(free) {
-        entry.content = match &found.template {
-            Some(template) => Wanted::Content(Content::Template(template.clone())),
-            None => Wanted::Wrong,
-        };
+        entry.content = found.wanted();
     }
 }
 
