@@ -2,11 +2,25 @@
 //!
 //! Walks by directory handles, creates exclusively, syncs, renames; never follows a link it does
 //! not trust. Knows nothing of servers, templates or schedules, and never logs.
+//!
+//! A [`Writer`] has two ways to lay files out: `separate` (each at its path) and `generation`
+//! (all switched by one link). Both `walk` to their directories, `look` at what is there, and
+//! `stage` what is new; every system call is in `sys`.
 
 mod error;
+mod generation;
+mod in_place;
+mod look;
+mod name;
 mod owner;
+mod separate;
+mod stage;
 mod sweep;
+mod sys;
 mod target;
+#[cfg(test)]
+mod tests;
+mod walk;
 mod writer;
 
 pub use error::WriteError;

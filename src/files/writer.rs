@@ -1,14 +1,30 @@
 //! The files of one secret: prove, compare, commit.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
-use super::{Target, WriteError};
+use super::error::Step;
+use super::look::{Look, Memory, Verdict};
+use super::{Target, WriteError, generation, name, separate, target};
 use crate::secret::SecretBytes;
 
 /// Writes the files of one secret, as a group. Owned by the secret's worker.
 #[derive(Debug)]
 pub struct Writer {
     targets: Vec<Target>,
+    directory: bool,
+    state: State,
+    /// Files of each `dir` that this writer knows a field of.
+    known: BTreeSet<(usize, String)>,
+}
+
+/// What a writer remembers from one commit to the next.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub memory: Memory,
+    /// Directories with renames that may not have reached the disk.
+    pub unsynced: BTreeSet<PathBuf>,
 }
 
 /// One file to be true: made from a target and a rendered piece.
@@ -48,12 +64,27 @@ pub struct Change {
     pub new_size: u64,
 }
 
+/// A new file with everything its target says about it.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    pub path: PathBuf,
+    pub parent: &'a Path,
+    pub name: &'a OsStr,
+    pub look: Look,
+    pub in_place: bool,
+    pub bytes: &'a [u8],
+}
+
 impl Writer {
     /// For these targets. `directory` is the `layout: directory`.
     #[must_use]
     pub fn new(targets: Vec<Target>, directory: bool) -> Self {
-        let _ = directory;
-        Self { targets }
+        Self {
+            targets,
+            directory,
+            state: State::default(),
+            known: BTreeSet::new(),
+        }
     }
 
     /// The targets it was made for.
@@ -63,13 +94,18 @@ impl Writer {
     }
 
     /// Proves that every directory is writable and every owner settable, creating missing
-    /// parents. Once, before the first fetch; again each cycle until it succeeds.
+    /// parents. Once, before the first fetch; again each cycle until it succeeds. Returns what
+    /// people should know: one line for each target that is written in place.
     ///
     /// # Errors
     ///
     /// The first target that would fail, with what would help.
     pub fn prove(&mut self) -> Result<Vec<String>, WriteError> {
-        Ok(Vec::new())
+        if self.directory {
+            generation::prove(&self.targets)
+        } else {
+            separate::prove(&self.targets)
+        }
     }
 
     /// Makes the files on disk equal to `files`: nothing is written where content, mode and owner
@@ -77,19 +113,114 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// A failure before the first rename leaves every old file as it was.
+    /// A failure before the first rename leaves every old file as it was; one after it names the
+    /// files that are new and those that are not, and the next commit writes the rest.
     pub fn commit(&mut self, files: &[NewFile]) -> Result<Committed, WriteError> {
-        let _ = files;
-        Ok(Committed::default())
+        let pieces = pieces(&self.targets, files)?;
+        let mut committed = if self.directory {
+            generation::commit(&self.targets, &pieces, &mut self.state)?
+        } else {
+            separate::commit(&pieces, &mut self.state)?
+        };
+        let warnings = self.vanished(files);
+        committed.warnings.extend(warnings);
+        Ok(committed)
     }
 
-    /// What [`commit`](Self::commit) would do; touches nothing.
+    /// What [`commit`](Self::commit) would do, one entry for each of `files`, in their order;
+    /// touches nothing.
     ///
     /// # Errors
     ///
     /// What would fail and can be seen without writing.
     pub fn compare(&self, files: &[NewFile]) -> Result<Vec<Change>, WriteError> {
-        let _ = files;
-        Ok(Vec::new())
+        let pieces = pieces(&self.targets, files)?;
+        let verdicts = if self.directory {
+            generation::compare(&self.targets, &pieces, &self.state.memory)?
+        } else {
+            separate::compare(&pieces, &self.state.memory)?
+        };
+        let change = |(piece, verdict): (Piece<'_>, Verdict)| Change {
+            path: piece.path,
+            content: verdict.content,
+            attributes: verdict.attributes,
+            old_size: verdict.old_size,
+            new_size: piece.bytes.len() as u64,
+        };
+        Ok(pieces.into_iter().zip(verdicts).map(change).collect())
     }
+
+    /// One line for each file whose field was there in an earlier commit and is not any more.
+    fn vanished(&mut self, files: &[NewFile]) -> Vec<String> {
+        let now: BTreeSet<_> = files
+            .iter()
+            .filter_map(|file| Some((file.target, file.name.clone()?)))
+            .collect();
+        let before = std::mem::replace(&mut self.known, now);
+        before
+            .difference(&self.known)
+            .filter_map(|(target, name)| {
+                let path = self.targets.get(*target)?.path.as_path().join(name);
+                Some(format!(
+                    "`{}` stays, though the secret has no field `{name}` any more: remove it \
+                     yourself if nobody needs it",
+                    path.display()
+                ))
+            })
+            .collect()
+    }
+}
+
+/// Checks the files against their targets.
+fn pieces<'a>(targets: &'a [Target], files: &'a [NewFile]) -> Result<Vec<Piece<'a>>, WriteError> {
+    let mut paths = BTreeSet::new();
+    files
+        .iter()
+        .map(|file| {
+            let piece = piece(targets, file)?;
+            if paths.insert(piece.path.clone()) {
+                Ok(piece)
+            } else {
+                let cause = "two pieces of content have this path";
+                Err(WriteError::rule(Step::Write, &piece.path, cause))
+            }
+        })
+        .collect()
+}
+
+fn piece<'a>(targets: &'a [Target], file: &'a NewFile) -> Result<Piece<'a>, WriteError> {
+    let refuse = |path: &Path, cause: &str| Err(WriteError::rule(Step::Write, path, cause));
+    let Some(target) = targets.get(file.target) else {
+        return refuse(Path::new(""), "no target was planned for this content");
+    };
+    let path = target.path.as_path();
+    let (path, name) = match (target.is_dir, &file.name) {
+        (true, Some(name)) => (path.join(name), OsStr::new(name)),
+        (false, None) => (path.to_owned(), path.file_name().unwrap_or_default()),
+        (true, None) => return refuse(path, "the content has no field to name its file after"),
+        (false, Some(_)) => return refuse(path, "it is a file, not a directory of fields"),
+    };
+    if let Err(cause) = target::check_name(name) {
+        return refuse(path.parent().unwrap_or(&path), &cause);
+    }
+    if name::is_temporary(name) {
+        return refuse(&path, "the name is one of the daemon's own temporary files");
+    }
+    let bytes = file.bytes.expose();
+    if bytes.is_empty() && !target.allow_empty {
+        return Err(WriteError::rule(
+            Step::Write,
+            &path,
+            "the content is empty; the old file stays",
+        )
+        .with_help("set `allowEmpty: true` if an empty file is meant"));
+    }
+    Ok(Piece {
+        path,
+        parent: target.directory(),
+        name,
+        look: Look::of(target),
+        in_place: target.in_place && !target.is_dir,
+        bytes,
+    })
 }

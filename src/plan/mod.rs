@@ -7,6 +7,7 @@
 
 mod address;
 mod auth;
+mod diff;
 mod load;
 mod model;
 mod outputs;
@@ -19,6 +20,7 @@ mod tests;
 pub mod tls;
 
 pub use crate::config::Daemon;
+pub use diff::{Diff, diff};
 pub use load::load;
 pub use model::{
     Address, Auth, Credential, Demand, Interval, KvVersion, Layout, Notice, Output, Plan, Proxy,

@@ -7,6 +7,9 @@ mod error;
 mod event;
 mod registry;
 
+pub mod breaker;
+pub mod http;
+pub mod limiter;
 pub mod vault;
 
 pub use error::StoreError;

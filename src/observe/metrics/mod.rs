@@ -177,6 +177,13 @@ impl Metrics {
         }
     }
 
+    /// A failure outside a sync: a stalled worker, a thread that could not be started.
+    pub fn failed(&self, labels: &SecretLabels, error_type: ErrorType) {
+        if let Some(counter) = series(&self.fetch_errors, &labels.with(error_type.as_str())) {
+            counter.inc();
+        }
+    }
+
     /// A complete success: time stamp, version, files written.
     pub fn success(
         &self,

@@ -1,0 +1,208 @@
+//! What is there already, and whether it is right.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use ring::hmac;
+use ring::rand::SystemRandom;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use super::Target;
+use super::error::{MOUNT_THE_DIRECTORY, Step, WriteError};
+use super::sys::{self, Node};
+use super::walk::{self, Directory};
+
+/// How a file shall look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Look {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Look {
+    /// That of a target's files.
+    pub(super) fn of(target: &Target) -> Self {
+        Self {
+            mode: target.mode.bits(),
+            uid: target.owner.unwrap_or_else(sys::euid),
+            gid: target.group.unwrap_or_else(sys::egid),
+        }
+    }
+
+    pub(super) fn is_that_of(self, node: &Node) -> bool {
+        (self.mode, self.uid, self.gid) == (node.mode, node.uid, node.gid)
+    }
+}
+
+/// What has to change about one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub exists: bool,
+    pub content: bool,
+    pub attributes: bool,
+    /// `None` where it is not there or may not be read.
+    pub old_size: Option<u64>,
+}
+
+impl Verdict {
+    pub(super) const ABSENT: Self = Self {
+        exists: false,
+        content: true,
+        attributes: false,
+        old_size: None,
+    };
+
+    pub(super) fn is_right(self) -> bool {
+        !self.content && !self.attributes
+    }
+}
+
+/// The regular file of that name, or `None`; anything else is refused. Opens nothing.
+pub(super) fn look(dir: &Directory, name: &OsStr, path: &Path) -> Result<Option<Node>, WriteError> {
+    let error = |errno| WriteError::os(Step::LookAt, path, errno);
+    let fd = match sys::open_node(&dir.fd, name) {
+        Err(Errno::NOENT) => return Ok(None),
+        result => result.map_err(error)?,
+    };
+    let node = sys::node(&fd).map_err(error)?;
+    if node.kind == FileType::RegularFile {
+        return Ok(Some(node));
+    }
+    let refused = WriteError::rule(
+        Step::Replace,
+        path,
+        format!("it is {}, not a regular file", walk::kind(node.kind)),
+    );
+    let left_over = node.kind == FileType::Symlink
+        && sys::read_link(&fd).is_ok_and(|text| Path::new(&text).starts_with(super::name::DATA));
+    Err(refused.with_help(if left_over {
+        "it is a link of `layout: directory`: remove it, or set that layout"
+    } else {
+        "remove it, or write another path"
+    }))
+}
+
+/// Whether `node`, reached through `dir`, is a mount point of its own.
+pub(super) fn is_mount_point(dir: &Directory, node: &Node) -> bool {
+    node.mount_root
+        || matches!((dir.node.mount, node.mount), (Some(parent), Some(own)) if parent != own)
+}
+
+/// The refusal of such a target.
+pub(super) fn mounted(path: &Path) -> WriteError {
+    WriteError::rule(
+        Step::Replace,
+        path,
+        "it is a mount point of its own, which no rename can replace",
+    )
+    .with_help(MOUNT_THE_DIRECTORY)
+}
+
+/// What was written where the daemon may not read it back: how the file looked then, and a digest
+/// of its content under a key that nobody else has.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    key: Option<hmac::Key>,
+    files: HashMap<PathBuf, (Node, hmac::Tag)>,
+}
+
+impl Memory {
+    /// Remembers what was just written.
+    pub(super) fn keep(&mut self, path: &Path, node: Node, bytes: &[u8]) {
+        if self.key.is_none() {
+            self.key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
+        }
+        if let Some(key) = &self.key {
+            self.files
+                .insert(path.to_owned(), (node, hmac::sign(key, bytes)));
+        }
+    }
+
+    /// Whether `bytes` were written there and nobody has touched the file since.
+    fn has(&self, path: &Path, node: &Node, bytes: &[u8]) -> bool {
+        let (Some(key), Some((then, tag))) = (&self.key, self.files.get(path)) else {
+            return false;
+        };
+        let same = |node: &Node| {
+            let Node {
+                mode,
+                uid,
+                gid,
+                size,
+                id,
+                ctime,
+                ..
+            } = *node;
+            (mode, uid, gid, size, id, ctime)
+        };
+        same(then) == same(node) && hmac::verify(key, bytes, tag.as_ref()).is_ok()
+    }
+}
+
+/// Compares the file of that name with what it shall be.
+pub(super) fn judge(
+    dir: &Directory,
+    name: &OsStr,
+    path: &Path,
+    node: &Node,
+    want: (Look, &[u8]),
+    memory: &Memory,
+) -> Result<Verdict, WriteError> {
+    let (look, bytes) = want;
+    let attributes = !look.is_that_of(node);
+    let differs = Verdict {
+        exists: true,
+        content: true,
+        attributes,
+        old_size: Some(node.size),
+    };
+    if node.size != bytes.len() as u64 {
+        return Ok(differs);
+    }
+    let error = |errno| WriteError::os(Step::Read, path, errno);
+    let fd = match sys::open_to_read(&dir.fd, name) {
+        Ok(fd) => fd,
+        Err(Errno::ACCESS | Errno::PERM) => {
+            return Ok(Verdict {
+                exists: true,
+                content: !memory.has(path, node, bytes),
+                attributes,
+                old_size: None,
+            });
+        }
+        // Gone or replaced since we looked.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(differs),
+        Err(errno) => return Err(error(errno)),
+    };
+    let now = sys::node(&fd).map_err(error)?;
+    if now.id != node.id {
+        return Ok(differs);
+    }
+    let same = reads_as(&fd, bytes).map_err(error)?;
+    Ok(Verdict {
+        content: !same,
+        ..differs
+    })
+}
+
+fn reads_as(fd: &std::os::fd::OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
+    let mut buffer = Zeroizing::new(vec![0; 16 * 1024]);
+    let mut done = 0;
+    loop {
+        let count = sys::read_at(fd, &mut buffer, done as u64)?;
+        let Some(expected) = bytes.get(done..done + count) else {
+            return Ok(false);
+        };
+        if count == 0 {
+            return Ok(done == bytes.len());
+        }
+        if buffer[..count] != *expected {
+            return Ok(false);
+        }
+        done += count;
+    }
+}

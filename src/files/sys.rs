@@ -1,0 +1,226 @@
+//! Every system call that the room makes, each in one small function: close-on-exec always,
+//! links never followed, tried again when a signal interrupts.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{
+    self, AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Gid, Mode, OFlags, Statx,
+    StatxAttributes, StatxFlags, Uid,
+};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process;
+
+pub(super) type Result<T> = std::result::Result<T, Errno>;
+
+/// What the kernel says about one inode, on a handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    pub kind: FileType,
+    /// The twelve permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub links: u32,
+    pub id: NodeId,
+    pub ctime: (i64, u32),
+    /// The mount it was reached through; `None` before Linux 5.8.
+    pub mount: Option<u64>,
+    /// Whether it is where a mount begins.
+    pub mount_root: bool,
+}
+
+/// Device and inode number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NodeId(u32, u32, u64);
+
+impl From<Statx> for Node {
+    fn from(stat: Statx) -> Self {
+        let knows_mount = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        Self {
+            kind: FileType::from_raw_mode(stat.stx_mode.into()),
+            mode: u32::from(stat.stx_mode) & 0o7777,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            size: stat.stx_size,
+            links: stat.stx_nlink,
+            id: NodeId(stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
+            ctime: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+            mount: knows_mount.then_some(stat.stx_mnt_id),
+            mount_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        }
+    }
+}
+
+/// The user that files are created as.
+pub(super) fn euid() -> u32 {
+    process::geteuid().as_raw()
+}
+
+/// The group that files are created as.
+pub(super) fn egid() -> u32 {
+    process::getegid().as_raw()
+}
+
+fn open(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: u32) -> Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    retry_on_intr(|| fs::openat(dir, name, flags, Mode::from_raw_mode(mode)))
+}
+
+/// `/`, as a place to walk from.
+pub(super) fn open_root() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| fs::open("/", flags, Mode::empty()))
+}
+
+/// A directory as a place: needs no read permission, cannot be read or synced. `NOTDIR` for a
+/// link.
+pub(super) fn open_place(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    open(dir, name, OFlags::PATH | OFlags::DIRECTORY, 0)
+}
+
+/// A directory to read, sync or lock.
+pub(super) fn open_directory(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    open(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, 0)
+}
+
+/// Whatever has that name, without any effect on it: a link itself, a device unopened.
+pub(super) fn open_node(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    open(dir, name, OFlags::PATH, 0)
+}
+
+/// A file to read; does not wait for the writer of a FIFO.
+pub(super) fn open_to_read(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    open(
+        dir,
+        name,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        0,
+    )
+}
+
+/// A file to write into, as it is: not truncated.
+pub(super) fn open_to_write(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    open(
+        dir,
+        name,
+        OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        0,
+    )
+}
+
+/// A new file, 0600 at most.
+pub(super) fn create(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    open(
+        dir,
+        name,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL,
+        0o600,
+    )
+}
+
+/// A new directory, of `mode` at most.
+pub(super) fn make_directory(dir: &OwnedFd, name: &OsStr, mode: u32) -> Result<()> {
+    retry_on_intr(|| fs::mkdirat(dir, name, Mode::from_raw_mode(mode)))
+}
+
+/// What a handle is.
+pub(super) fn node(fd: &OwnedFd) -> Result<Node> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    retry_on_intr(|| fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)).map(Node::from)
+}
+
+/// What the link behind a handle of [`open_node`] says.
+pub(super) fn read_link(fd: &OwnedFd) -> Result<OsString> {
+    let text: CString = retry_on_intr(|| fs::readlinkat(fd, c"", Vec::new()))?;
+    Ok(OsStr::from_bytes(text.as_bytes()).to_owned())
+}
+
+pub(super) fn make_link(text: &OsStr, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::symlinkat(text, dir, name))
+}
+
+/// A second name for the file `name` of `from`, in `to`.
+pub(super) fn share(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::linkat(from, name, to, name, AtFlags::empty()))
+}
+
+pub(super) fn rename(from: &OwnedFd, old: &OsStr, to: &OwnedFd, new: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::renameat(from, old, to, new))
+}
+
+pub(super) fn unlink(dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::unlinkat(dir, name, AtFlags::empty()))
+}
+
+pub(super) fn remove_directory(dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+}
+
+/// Sets the mode, exactly: no umask.
+pub(super) fn set_mode(fd: &OwnedFd, mode: u32) -> Result<()> {
+    retry_on_intr(|| fs::fchmod(fd, Mode::from_raw_mode(mode)))
+}
+
+/// Sets owner and group of any handle, those of [`open_node`] included; `None` leaves it.
+pub(super) fn set_owner(fd: &OwnedFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    retry_on_intr(|| fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH))
+}
+
+/// Takes the lock of a file or directory; `false` when another has it.
+pub(super) fn try_lock(fd: &OwnedFd) -> Result<bool> {
+    match retry_on_intr(|| fs::flock(fd, FlockOperation::NonBlockingLockExclusive)) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Reads at `offset`; 0 at the end.
+pub(super) fn read_at(fd: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    retry_on_intr(|| rustix::io::pread(fd, &mut *buffer, offset))
+}
+
+/// Writes all of `bytes` from the file's beginning: one call, where the kernel takes it whole.
+pub(super) fn write_all(fd: &OwnedFd, bytes: &[u8]) -> Result<()> {
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        match retry_on_intr(|| rustix::io::pwrite(fd, rest, done as u64))? {
+            0 => return Err(Errno::IO),
+            count => done += count,
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that `length` bytes from the beginning have room, where the file system can say.
+pub(super) fn reserve(fd: &OwnedFd, length: u64) -> Result<()> {
+    match retry_on_intr(|| fs::fallocate(fd, FallocateFlags::KEEP_SIZE, 0, length)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(()),
+        result => result,
+    }
+}
+
+pub(super) fn set_length(fd: &OwnedFd, length: u64) -> Result<()> {
+    retry_on_intr(|| fs::ftruncate(fd, length))
+}
+
+pub(super) fn sync(fd: &OwnedFd) -> Result<()> {
+    retry_on_intr(|| fs::fsync(fd))
+}
+
+/// The names in a directory of [`open_directory`], but `.` and `..`.
+pub(super) fn names(dir: &OwnedFd) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,279 @@
+//! One cycle of one secret: the straight line from the store to the files.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::pulse::Pulse;
+use crate::clock::{Clock, Stop, Tick};
+use crate::failure::{ErrorType, Failure, Retry};
+use crate::files::{NewFile, WriteError, Writer};
+use crate::plan::{Layout, Secret};
+use crate::render::{Data, Limits, RenderError, render};
+use crate::store::{Fetched, Store, StoreError};
+
+/// Rendering one secret's files may take this long.
+const RENDER_TIME: Duration = Duration::from_secs(10);
+
+/// How a secret is done: its stores, its writer, or its preview.
+pub(super) struct Cycle {
+    secret: Arc<Secret>,
+    stores: Vec<Arc<dyn Store>>,
+    writer: Writer,
+    proved: bool,
+    preview: Option<Preview>,
+}
+
+/// Shows contents without their values: digests under a key that lives as long as the run.
+#[derive(Clone)]
+pub(super) struct Preview(Arc<ring::hmac::Key>);
+
+/// A cycle that went well.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) version: Option<u64>,
+    pub(super) written: Vec<PathBuf>,
+    pub(super) unchanged: usize,
+    pub(super) ttl: Option<Duration>,
+    pub(super) expires: Option<Tick>,
+    pub(super) warnings: Vec<String>,
+    pub(super) preview: Option<Vec<String>>,
+}
+
+/// A cycle that did not.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) failure: Failure,
+    pub(super) wake: Option<Receiver<Infallible>>,
+}
+
+impl Cycle {
+    /// `stores`: one for each source, in order.
+    #[must_use]
+    pub(super) fn new(
+        secret: Arc<Secret>,
+        stores: Vec<Arc<dyn Store>>,
+        preview: Option<Preview>,
+    ) -> Self {
+        Self {
+            writer: writer(&secret),
+            secret,
+            stores,
+            proved: false,
+            preview,
+        }
+    }
+
+    /// The secret.
+    #[must_use]
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Forgets what a broken cycle may have left half done in memory.
+    pub(super) fn start_afresh(&mut self) {
+        self.writer = writer(&self.secret);
+        self.proved = false;
+    }
+
+    /// Fetch, render, commit.
+    pub(super) fn run(
+        &mut self,
+        clock: &dyn Clock,
+        stop: &Stop,
+        pulse: &Pulse,
+    ) -> Result<Done, Trouble> {
+        let mut done = Done::default();
+        if self.preview.is_none() && !self.proved {
+            done.warnings.extend(self.writer.prove()?);
+            self.proved = true;
+        }
+        let data = self.fetch(clock, stop, &mut done)?;
+        let files = self.render(&data, &mut done)?;
+        drop(data);
+        if let Some(preview) = &self.preview {
+            done.preview = Some(preview.lines(&self.writer, &files)?);
+            return Ok(done);
+        }
+        if !pulse.writing() {
+            return Err(stopped());
+        }
+        let committed = self.writer.commit(&files)?;
+        done.written = committed.written;
+        done.unchanged = committed.unchanged;
+        done.warnings.extend(committed.warnings);
+        Ok(done)
+    }
+
+    /// All sources in order; the first that fails ends it before anything is written.
+    fn fetch(&self, clock: &dyn Clock, stop: &Stop, done: &mut Done) -> Result<Data, Trouble> {
+        let mut many = Vec::with_capacity(self.secret.sources.len());
+        for (source, store) in self.secret.sources.iter().zip(&self.stores) {
+            if stop.is_stopped() {
+                return Err(stopped());
+            }
+            let Fetched {
+                fields,
+                version,
+                ttl,
+                leased,
+            } = store.fetch(source, stop)?;
+            if let Some(ttl) = ttl {
+                done.ttl = Some(done.ttl.map_or(ttl, |known| known.min(ttl)));
+                if leased {
+                    let end = clock.now() + ttl;
+                    done.expires = Some(done.expires.map_or(end, |known| known.min(end)));
+                }
+            }
+            match &source.alias {
+                None => {
+                    done.version = version;
+                    return Ok(Data::One(fields));
+                }
+                Some(alias) => many.push((alias.clone(), fields)),
+            }
+        }
+        Ok(Data::Many(many))
+    }
+
+    fn render(&self, data: &Data, done: &mut Done) -> Result<Vec<NewFile>, RenderError> {
+        let limits = Limits {
+            max_bytes: self.secret.max_file_bytes,
+            deadline: Instant::now() + RENDER_TIME,
+        };
+        let mut files = Vec::with_capacity(self.secret.outputs.len());
+        for (target, output) in self.secret.outputs.iter().enumerate() {
+            let rendered = render(&output.content, data, limits).map_err(|mut error| {
+                error.message = format!(
+                    "`{}`: {}",
+                    output.target.path.as_path().display(),
+                    error.message
+                );
+                error
+            })?;
+            done.warnings.extend(rendered.warnings);
+            files.extend(rendered.pieces.into_iter().map(|piece| NewFile {
+                target,
+                name: piece.name,
+                bytes: piece.bytes,
+            }));
+        }
+        Ok(files)
+    }
+}
+
+fn writer(secret: &Secret) -> Writer {
+    Writer::new(
+        secret
+            .outputs
+            .iter()
+            .map(|output| output.target.clone())
+            .collect(),
+        secret.layout == Layout::Directory,
+    )
+}
+
+impl Preview {
+    /// Under a fresh random key.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no random numbers.
+    pub(super) fn new() -> Result<Self, ring::error::Unspecified> {
+        let random = ring::rand::SystemRandom::new();
+        let key = ring::hmac::Key::generate(ring::hmac::HMAC_SHA256, &random)?;
+        Ok(Self(Arc::new(key)))
+    }
+
+    /// Eight hexadecimal digits: equal within a run for equal contents, and nothing else.
+    fn digest(&self, bytes: &[u8]) -> String {
+        ring::hmac::sign(&self.0, bytes).as_ref()[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// A line for each file: what would change.
+    fn lines(&self, writer: &Writer, files: &[NewFile]) -> Result<Vec<String>, WriteError> {
+        let changes = writer.compare(files)?;
+        Ok(changes
+            .iter()
+            .zip(files)
+            .map(|(change, file)| {
+                let path = change.path.display();
+                let digest = self.digest(file.bytes.expose());
+                let size = change.new_size;
+                match (change.content, change.attributes, change.old_size) {
+                    (false, false, _) => format!("unchanged {path}: {size} bytes, digest {digest}"),
+                    (false, true, _) => {
+                        format!("would set mode and owner of {path}: {size} bytes, digest {digest}")
+                    }
+                    (true, _, None) => {
+                        format!("would create {path}: {size} bytes, digest {digest}")
+                    }
+                    (true, _, Some(old)) => {
+                        format!("would replace {path}: {old} -> {size} bytes, digest {digest}")
+                    }
+                }
+            })
+            .collect())
+    }
+}
+
+impl std::fmt::Debug for Preview {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Preview([redacted])")
+    }
+}
+
+fn stopped() -> Trouble {
+    Trouble::from(Failure {
+        error_type: ErrorType::Unavailable,
+        message: "told to stop".into(),
+        remedy: None,
+        retry: Retry::Backoff(None),
+    })
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            wake: None,
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self {
+            failure: error.failure,
+            wake: error.wake,
+        }
+    }
+}
+
+impl From<RenderError> for Trouble {
+    fn from(error: RenderError) -> Self {
+        Self::from(Failure {
+            error_type: ErrorType::Render,
+            message: error.message,
+            remedy: error.help,
+            retry: Retry::Settled,
+        })
+    }
+}
+
+impl From<WriteError> for Trouble {
+    fn from(error: WriteError) -> Self {
+        Self::from(Failure {
+            error_type: ErrorType::Write,
+            message: error.to_string(),
+            remedy: error.help,
+            retry: Retry::Settled,
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! Tells the log what happened: a line when a state changes, then at most one in five minutes
+//! with a count, and one at its end.
+
+use std::time::Duration;
+
+use log::{debug, error, info, warn};
+
+use super::event::Report;
+use super::state::Known;
+use crate::clock::Tick;
+use crate::failure::{Failure, Retry};
+use crate::observe::quiet::Quiet;
+use crate::plan::{Notice, SessionKey};
+use crate::store::{BreakerState, StoreEvent};
+
+/// What is being repeated.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Secret(String),
+    Warning(String, String),
+    Session(SessionKey),
+}
+
+/// Keeps count of what was said.
+#[derive(Debug)]
+pub(super) struct Narrator {
+    quiet: Quiet<Subject>,
+}
+
+impl Default for Narrator {
+    fn default() -> Self {
+        Self {
+            quiet: Quiet::new(),
+        }
+    }
+}
+
+impl Narrator {
+    /// What a worker reported; `known` as it was before the report is folded in.
+    pub(super) fn report(&mut self, known: &Known, report: &Report, now: Tick) {
+        match report {
+            Report::Synced { .. } => self.synced(known, report, now),
+            Report::Failed {
+                failure,
+                attempt,
+                next,
+                ..
+            } => self.failed(known, failure, *attempt, *next, now),
+            Report::Ended => {}
+        }
+    }
+
+    fn synced(&mut self, known: &Known, report: &Report, now: Tick) {
+        let Report::Synced {
+            version,
+            written,
+            unchanged,
+            took,
+            warnings,
+            ..
+        } = report
+        else {
+            return;
+        };
+        let secret = &*known.labels.secret;
+        let store = &*known.labels.store;
+        let duration_ms = millis(*took);
+        for warning in warnings {
+            let subject = Subject::Warning(secret.to_owned(), warning.clone());
+            if self.quiet.note(subject, warning, now).is_some() {
+                warn!(target: "sync", secret, store; "{warning}");
+            }
+        }
+        if let Some(ended) = self.quiet.clear(&Subject::Secret(secret.to_owned()), now) {
+            info!(target: "sync", secret, store, failed_ms = millis(ended.after), failures = ended.repeated;
+                "the secret is current again");
+        }
+        let version = version.unwrap_or(0);
+        if written.is_empty() {
+            if known.last_success.is_none() {
+                info!(target: "sync", secret, store, version, duration_ms, unchanged;
+                    "the files are right as they are");
+            } else {
+                debug!(target: "sync", secret, store, version, duration_ms, unchanged; "unchanged");
+            }
+            return;
+        }
+        let paths: Vec<_> = written
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        info!(target: "sync", secret, store, version, duration_ms, path = paths.join(", ");
+            "written");
+    }
+
+    /// A failure of a secret, a worker's or its thread's.
+    pub(super) fn failed(
+        &mut self,
+        known: &Known,
+        failure: &Failure,
+        attempt: u32,
+        next: Option<Tick>,
+        now: Tick,
+    ) {
+        let secret = &*known.labels.secret;
+        let state = failure.error_type.as_str();
+        let Some(line) = self
+            .quiet
+            .note(Subject::Secret(secret.to_owned()), state, now)
+        else {
+            return;
+        };
+        let level = match failure.retry {
+            Retry::Backoff(_) => log::Level::Warn,
+            Retry::Settled => log::Level::Error,
+        };
+        log::log!(target: "sync", level,
+            secret, store = *known.labels.store, path = *known.labels.vault_path,
+            error = *failure.message, error_type = failure.error_type.as_str(), attempt,
+            next_retry_ms = next.map_or(0, |next| millis(next.since(now))),
+            repeated = line.repeated,
+            remedy = failure.remedy.as_deref().unwrap_or_default();
+            "the secret could not be synced; its files stay as they are");
+    }
+
+    /// A worker that had stalled goes on.
+    pub(super) fn goes_on(&self, known: &Known) {
+        info!(target: "sync", secret = *known.labels.secret; "the stalled worker goes on");
+    }
+
+    /// What a store told.
+    pub(super) fn store(&mut self, event: &StoreEvent, now: Tick) {
+        match event {
+            StoreEvent::LoggedIn {
+                session,
+                method,
+                ttl_secs,
+                renewable,
+                accessor,
+            } => {
+                self.quiet.clear(&Subject::Session(session.clone()), now);
+                info!(target: "store", store = *session.store, credentials = *session.credentials,
+                    namespace = *session.namespace, method, ttl_secs, renewable, accessor = **accessor;
+                    "the session has a token");
+            }
+            StoreEvent::SessionFailed { session, failure } => {
+                let state = failure.error_type.as_str();
+                let subject = Subject::Session(session.clone());
+                if let Some(line) = self.quiet.note(subject, state, now) {
+                    error!(target: "store", store = *session.store, credentials = *session.credentials,
+                        namespace = *session.namespace, error = *failure.message,
+                        error_type = failure.error_type.as_str(), repeated = line.repeated,
+                        remedy = failure.remedy.as_deref().unwrap_or_default();
+                        "the session has trouble");
+                }
+            }
+            StoreEvent::SessionNotice {
+                session,
+                message,
+                warning,
+            } => {
+                let subject = Subject::Warning(session.store.clone(), message.clone());
+                if self.quiet.note(subject, message, now).is_some() {
+                    log::log!(target: "store", level(*warning), store = *session.store,
+                        credentials = *session.credentials; "{message}");
+                }
+            }
+            StoreEvent::Breaker {
+                store,
+                state,
+                reason,
+            } => match state {
+                BreakerState::Closed => {
+                    info!(target: "store", store = **store; "the store is back: {reason}");
+                }
+                BreakerState::HalfOpen => {
+                    info!(target: "store", store = **store; "the store is being tried: {reason}");
+                }
+                BreakerState::Open => {
+                    warn!(target: "store", store = **store;
+                        "the store is away, one probe asks for it: {reason}");
+                }
+            },
+            StoreEvent::Tls {
+                store,
+                message,
+                warning,
+            } => log::log!(target: "store", level(*warning), store = **store; "{message}"),
+        }
+    }
+
+    /// Forgets secrets that are gone.
+    pub(super) fn retain_secrets(&mut self, exists: impl Fn(&str) -> bool) {
+        self.quiet.retain(|subject| match subject {
+            Subject::Secret(name) => exists(name),
+            Subject::Warning(..) | Subject::Session(_) => true,
+        });
+    }
+}
+
+/// What a plan wants people to know.
+pub(super) fn notices(notices: &[Notice]) {
+    for notice in notices {
+        log::log!(target: "config", level(notice.warning),
+            place = notice.place.as_deref().unwrap_or_default(),
+            key = notice.key.as_deref().unwrap_or_default();
+            "{}", notice.message);
+    }
+}
+
+fn level(warning: bool) -> log::Level {
+    if warning {
+        log::Level::Warn
+    } else {
+        log::Level::Info
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

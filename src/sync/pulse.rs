@@ -1,0 +1,126 @@
+//! What a worker is doing right now, readable without asking it: it may be stuck.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Tick;
+
+/// What a worker is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waiting for its next time.
+    Idle,
+    /// Fetching or rendering: may be left alone at exit.
+    Fetching,
+    /// Writing: is waited for at exit.
+    Writing,
+    /// Told not to begin writing any more.
+    Closed,
+}
+
+/// Shared by a worker and the supervisor.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    phase: AtomicU8,
+    /// Nanoseconds on the clock by which the cycle should have ended; 0 while idle.
+    deadline: AtomicU64,
+}
+
+const IDLE: u8 = 0;
+const FETCHING: u8 = 1;
+const WRITING: u8 = 2;
+const CLOSED: u8 = 3;
+
+impl Pulse {
+    /// A cycle begins that should end by `deadline`; `false` when closed.
+    pub(super) fn fetching(&self, deadline: Tick) -> bool {
+        let nanos = u64::try_from(deadline.since_start().as_nanos()).unwrap_or(u64::MAX);
+        self.deadline.store(nanos, Ordering::Relaxed);
+        self.step(IDLE, FETCHING)
+    }
+
+    /// The files are about to be written; `false` when closed: then they must not be.
+    pub(super) fn writing(&self) -> bool {
+        self.step(FETCHING, WRITING)
+    }
+
+    /// The cycle has ended.
+    pub(super) fn idle(&self) {
+        self.deadline.store(0, Ordering::Relaxed);
+        let _ = self
+            .phase
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |phase| {
+                (phase != CLOSED).then_some(IDLE)
+            });
+    }
+
+    /// No write begins after this; one that has begun goes on.
+    pub(super) fn close(&self) {
+        let _ = self
+            .phase
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |phase| {
+                (phase != WRITING).then_some(CLOSED)
+            });
+    }
+
+    /// What it is at.
+    #[must_use]
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            IDLE => Phase::Idle,
+            FETCHING => Phase::Fetching,
+            WRITING => Phase::Writing,
+            _ => Phase::Closed,
+        }
+    }
+
+    /// Whether its cycle should have ended before `now`.
+    #[must_use]
+    pub(super) fn is_late(&self, now: Tick) -> bool {
+        match self.deadline.load(Ordering::Relaxed) {
+            0 => false,
+            nanos => now > Tick::from_start(Duration::from_nanos(nanos)),
+        }
+    }
+
+    fn step(&self, from: u8, to: u8) -> bool {
+        self.phase
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_worker_begins_no_write() {
+        let pulse = Pulse::default();
+        assert!(pulse.fetching(Tick::default()));
+        pulse.close();
+        assert!(!pulse.writing());
+        pulse.idle();
+        assert!(!pulse.fetching(Tick::default()));
+    }
+
+    #[test]
+    fn a_write_that_has_begun_goes_on() {
+        let pulse = Pulse::default();
+        assert!(pulse.fetching(Tick::default()) && pulse.writing());
+        pulse.close();
+        assert_eq!(pulse.phase(), Phase::Writing);
+    }
+
+    #[test]
+    fn only_a_cycle_past_its_deadline_is_late() {
+        let pulse = Pulse::default();
+        let at = |secs| Tick::from_start(Duration::from_secs(secs));
+        assert!(!pulse.is_late(at(9)));
+        assert!(pulse.fetching(at(10)));
+        assert!(!pulse.is_late(at(10)));
+        assert!(pulse.is_late(at(11)));
+        pulse.idle();
+        assert!(!pulse.is_late(at(11)));
+    }
+}

@@ -1,0 +1,429 @@
+//! The main thread: owns the plan, the workers' handles and the state, and turns over signals, the
+//! watch, workers' and stores' events and its timer. It never waits for the network or for a
+//! secret's files.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, select, unbounded};
+use log::{error, info};
+
+use super::crew::Crew;
+use super::event::{Event, Report};
+use super::narrator::{Narrator, notices};
+use super::outlook::Outlook;
+use super::signals::Signal;
+use super::state::{State, stalled};
+use super::watch::{Watch, Watched};
+use super::worker::Policy;
+use crate::clock::{Clock, Tick};
+use crate::config::Environment;
+use crate::observe::Metrics;
+use crate::plan::{self, Daemon, Plan, Purpose};
+use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
+
+/// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
+const TURN: Duration = Duration::from_secs(1);
+
+/// A changing state is shown at most this often.
+const SHOW: Duration = Duration::from_millis(50);
+
+/// A thread that could not be started is tried again after this time.
+const START_AGAIN: Duration = Duration::from_secs(10);
+
+/// Tokens are given back within this time at exit.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// What the supervisor is made from.
+pub struct Start {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The copy of the environment that reloads read.
+    pub environment: Environment,
+    /// The daemon's settings.
+    pub daemon: Arc<Daemon>,
+    /// The first plan.
+    pub plan: Plan,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+    /// Signals.
+    pub signals: Receiver<Signal>,
+    /// The watch, which follows the configuration file already.
+    pub watch: Watch,
+    /// What the watch sees.
+    pub changed: Receiver<Watched>,
+    /// Where the state is shown.
+    pub outlook: Outlook,
+}
+
+/// The main loop.
+pub struct Supervisor {
+    file: PathBuf,
+    environment: Environment,
+    daemon: Arc<Daemon>,
+    plan: Plan,
+    clock: Arc<dyn Clock>,
+    signals: Receiver<Signal>,
+    watch: Watch,
+    changed: Receiver<Watched>,
+    outlook: Outlook,
+    stores: Stores,
+    store_events: Receiver<StoreEvent>,
+    crew: Crew,
+    events: Receiver<Event>,
+    state: State,
+    narrator: Narrator,
+    /// Secrets whose thread could not be started, by index, and when to try again.
+    unstarted: HashMap<usize, Tick>,
+    /// Stores that the plan no longer has are let go when nobody works on them any more.
+    to_retire: bool,
+    /// The state changed and is to be shown.
+    changed_since: Option<Tick>,
+    shown: Tick,
+}
+
+impl Supervisor {
+    /// Makes the stores and the state; starts nobody yet.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
+        let (event_sender, events) = unbounded();
+        let (store_sender, store_events) = unbounded();
+        let now = start.clock.now();
+        let mut stores = Stores::new(
+            Arc::clone(&start.daemon),
+            Mode::Use,
+            Arc::clone(&start.clock),
+            store_sender,
+        );
+        stores.apply(&start.plan);
+        Self {
+            stores,
+            store_events,
+            crew: Crew::new(
+                Arc::clone(&start.clock),
+                Arc::clone(&start.daemon),
+                event_sender,
+            ),
+            events,
+            state: State::new(&start.plan, now, start.clock.wall()),
+            narrator: Narrator::default(),
+            unstarted: HashMap::new(),
+            to_retire: false,
+            changed_since: Some(now),
+            shown: Tick::default(),
+            file: start.file,
+            environment: start.environment,
+            daemon: start.daemon,
+            plan: start.plan,
+            clock: start.clock,
+            signals: start.signals,
+            watch: start.watch,
+            changed: start.changed,
+            outlook: start.outlook,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub fn run(mut self) {
+        notices(&self.plan.notices);
+        self.metrics().reloaded(Some(self.clock.wall()));
+        self.follow();
+        for index in 0..self.plan.secrets.len() {
+            self.start_worker(index);
+        }
+        let mut turn = self.clock.now();
+        loop {
+            let now = self.clock.now();
+            turn = self.outlook.next_turn().map_or(turn, |at| turn.min(at));
+            if now >= turn {
+                self.turn(now);
+                turn = now + TURN;
+            }
+            self.show(now);
+            let next = self
+                .changed_since
+                .map_or(turn, |_| turn.min(self.shown + SHOW));
+            let alarm = self.clock.alarm(next);
+            let (signals, changed) = (self.signals.clone(), self.changed.clone());
+            select! {
+                recv(signals) -> signal => match signal {
+                    Ok(Signal::Stop) | Err(_) => break,
+                    Ok(Signal::Refresh) => self.refresh(),
+                    Ok(Signal::Reload) => {
+                        if self.reload_asked(&signals) {
+                            break;
+                        }
+                    }
+                },
+                recv(changed) -> files => if let Ok(files) = files { self.files_changed(&files) },
+                recv(self.events) -> event => if let Ok(event) = event { self.event(&event) },
+                recv(self.store_events) -> event => if let Ok(event) = event {
+                    self.store_event(&event);
+                },
+                recv(alarm) -> _ => {}
+            }
+        }
+        self.stop();
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.outlook.metrics()
+    }
+
+    /// What is done once a second whatever happens.
+    fn turn(&mut self, now: Tick) {
+        self.look_after_workers(now);
+        let due: Vec<_> = self
+            .unstarted
+            .iter()
+            .filter(|(_, at)| now >= **at)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in due {
+            self.start_worker(index);
+        }
+        for known in self.state.secrets() {
+            self.outlook
+                .metrics()
+                .stale(&known.labels, known.stale(now));
+        }
+        self.show_stores(&self.stores.status());
+        if self.outlook.turn(now) {
+            self.changed_since.get_or_insert(now);
+        }
+    }
+
+    fn look_after_workers(&mut self, now: Tick) {
+        for known in self.state.secrets_mut() {
+            let is_late = self.crew.is_late(&known.secret.name, now);
+            if is_late && known.stall(stalled()) {
+                self.narrator.failed(known, &stalled(), 0, None, now);
+                self.outlook
+                    .metrics()
+                    .failed(&known.labels, stalled().error_type);
+                self.changed_since.get_or_insert(now);
+            } else if !is_late && known.unstall() {
+                self.narrator.goes_on(known);
+                self.changed_since.get_or_insert(now);
+            }
+        }
+    }
+
+    fn start_worker(&mut self, index: usize) {
+        let Some(secret) = self.plan.secrets.get(index).cloned() else {
+            return;
+        };
+        let now = self.clock.now();
+        self.unstarted.remove(&index);
+        match self
+            .crew
+            .start(&secret, &self.plan, &self.stores, Policy::Forever, None)
+        {
+            Ok(worker) => self.state.assign(index, worker),
+            Err(failure) => {
+                let next = now + START_AGAIN;
+                self.unstarted.insert(index, next);
+                if let Some(known) = self.state.secrets_mut().get_mut(index) {
+                    self.narrator.failed(known, &failure, 1, Some(next), now);
+                    self.outlook
+                        .metrics()
+                        .failed(&known.labels, failure.error_type);
+                    known.fail(failure, Some(next));
+                }
+                self.changed_since.get_or_insert(now);
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        if matches!(event.report, Report::Ended) {
+            self.crew.ended(event.worker);
+            if self.to_retire && self.crew.nobody_leaves() {
+                self.to_retire = false;
+                self.stores.retire();
+            }
+        }
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Some(known) = self.state.by_worker(event.worker) else {
+            return;
+        };
+        self.narrator.report(known, &event.report, now);
+        let metrics = self.outlook.metrics();
+        match &event.report {
+            Report::Synced {
+                took,
+                version,
+                written,
+                ..
+            } => {
+                metrics.synced(&known.labels, Ok(()), *took);
+                metrics.success(&known.labels, wall, *version, written.len());
+            }
+            Report::Failed { failure, took, .. } => {
+                metrics.synced(&known.labels, Err(failure.error_type), *took);
+            }
+            Report::Ended => {}
+        }
+        known.fold(&event.report, now, wall);
+        self.changed_since.get_or_insert(now);
+    }
+
+    fn store_event(&mut self, event: &StoreEvent) {
+        let now = self.clock.now();
+        self.narrator.store(event, now);
+        if let StoreEvent::Breaker { store, state, .. } = event {
+            self.metrics().breaker(store, *state);
+        }
+        self.changed_since.get_or_insert(now);
+    }
+
+    fn show_stores(&self, stores: &[StoreStatus]) {
+        for store in stores {
+            self.metrics().breaker(&store.name, store.breaker);
+            for session in &store.sessions {
+                self.metrics()
+                    .token_expiry(&store.name, &session.key.credentials, session.expires);
+            }
+        }
+    }
+
+    /// Shows the state where it has changed, not too often.
+    fn show(&mut self, now: Tick) {
+        if self.changed_since.is_none() || now.since(self.shown) < SHOW {
+            return;
+        }
+        self.changed_since = None;
+        self.shown = now;
+        let stores = self.stores.status();
+        self.show_stores(&stores);
+        let (configured, synced) = self.state.counts();
+        self.metrics().secrets(configured, synced);
+        self.state.set_notices(self.outlook.notices());
+        let document = self.state.document(&stores, now, self.clock.wall());
+        self.outlook.show(document, now);
+    }
+
+    fn refresh(&self) {
+        info!(target: "sync", secrets = self.plan.secrets.len(); "asked to refresh everything now");
+        self.crew.refresh_all();
+    }
+
+    fn follow(&self) {
+        let mut files = self.stores.followed_files();
+        if self.daemon.watch_config {
+            files.push(self.file.clone());
+        }
+        self.watch.follow(files);
+    }
+
+    fn files_changed(&mut self, files: &[PathBuf]) {
+        self.stores.files_changed(files);
+        if self.daemon.watch_config && files.contains(&self.file) {
+            info!(target: "config", path = display(&self.file); "the configuration file changed");
+            self.reload();
+        }
+    }
+
+    /// A reload by signal: those that came meanwhile are the same one. `true`: a stop was among
+    /// them.
+    fn reload_asked(&mut self, signals: &Receiver<Signal>) -> bool {
+        let mut refresh = false;
+        for signal in signals.try_iter() {
+            match signal {
+                Signal::Reload => {}
+                Signal::Refresh => refresh = true,
+                Signal::Stop => return true,
+            }
+        }
+        self.reload();
+        if refresh {
+            self.refresh();
+        }
+        false
+    }
+
+    /// Takes up the configuration as it is now, or says why not and goes on with the one it has.
+    fn reload(&mut self) {
+        let now = self.clock.now();
+        self.outlook.reloading();
+        match plan::load(&self.file, &self.environment, Purpose::Run) {
+            Ok(plan) => self.take_up(plan),
+            Err(problems) => {
+                error!(target: "config", path = display(&self.file), error = problems.to_string().trim_end();
+                    "the new configuration was refused; the old one goes on");
+                self.metrics().reloaded(None);
+                self.state
+                    .refuse(problems.to_string().trim_end().to_owned());
+            }
+        }
+        self.outlook.reloaded();
+        self.changed_since.get_or_insert(now);
+    }
+
+    fn take_up(&mut self, plan: Plan) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let diff = plan::diff(&self.plan, &plan);
+        self.stores.apply(&plan);
+        for name in diff.removed.iter().chain(&diff.changed) {
+            self.crew.stop(name);
+        }
+        let unchanged: HashSet<String> = diff.unchanged.iter().cloned().collect();
+        for labels in self.state.apply(&plan, &unchanged, now, wall) {
+            self.metrics().forget_secret(&labels);
+        }
+        for store in &self.plan.stores {
+            if plan.stores.iter().all(|new| new.name != store.name) {
+                self.metrics().forget_store(&store.name);
+            }
+        }
+        self.narrator
+            .retain_secrets(|name| plan.secrets.iter().any(|secret| secret.name == name));
+        self.plan = plan;
+        self.unstarted.clear();
+        for index in 0..self.plan.secrets.len() {
+            if self
+                .state
+                .secrets()
+                .get(index)
+                .is_some_and(|known| known.worker.is_none())
+            {
+                self.start_worker(index);
+            }
+        }
+        self.to_retire = true;
+        if self.crew.nobody_leaves() {
+            self.to_retire = false;
+            self.stores.retire();
+        }
+        self.follow();
+        notices(&self.plan.notices);
+        info!(target: "config", path = display(&self.file), added = diff.added.len(),
+            removed = diff.removed.len(), changed = diff.changed.len(),
+            unchanged = diff.unchanged.len(); "the new configuration is taken up");
+        self.metrics().reloaded(Some(wall));
+    }
+
+    /// No new work; what is being written is finished; tokens are given back.
+    fn stop(mut self) {
+        info!(target: "sync", "stopping");
+        self.outlook.stopping();
+        let began = self.clock.now();
+        self.crew.stop_all();
+        while let Some(look_at) = self.crew.leaves_until(began, self.clock.now()) {
+            let alarm = self.clock.alarm(look_at);
+            select! {
+                recv(self.events) -> event => if let Ok(event) = event { self.event(&event) },
+                recv(alarm) -> _ => {}
+            }
+        }
+        self.stores.close(CLOSE_TIME);
+        self.outlook.close();
+        info!(target: "sync", "stopped");
+    }
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,541 @@
+//! One OS thread for one secret: fetch, render, commit, report; then wait for the next due time
+//! or a command, whichever comes first. It shares nothing mutable but its store.
+
+use std::convert::Infallible;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+
+use super::cycle::{Cycle, Done, Trouble};
+use super::event::{Event, Report};
+use super::pulse::Pulse;
+use super::schedule::{Backoff, Pacing};
+use crate::clock::{Clock, Stop, StopSource, Tick, pause};
+use crate::failure::{ErrorType, Failure, Retry};
+
+/// Rendering of templates needs the most; measured with the deepest template that is accepted.
+const STACK: usize = 256 * 1024;
+
+/// A secret that waits to be woken looks by itself after this time, should nobody wake it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+
+/// What a worker can be told while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Fetch now.
+    Refresh,
+}
+
+/// How long a worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// Until it is told to stop.
+    Forever,
+    /// Until its secret is written, fails for good, or this moment has come.
+    Once(Tick),
+}
+
+/// Everything a worker needs.
+pub(super) struct Worker {
+    /// Its number: no two of a process are the same.
+    pub(super) id: u64,
+    /// Its secret, with the way to do it.
+    pub(super) cycle: Cycle,
+    /// The spacing of its tries.
+    pub(super) pacing: Pacing,
+    /// How long it goes on.
+    pub(super) policy: Policy,
+    /// How long one cycle may take before it counts as stalled.
+    pub(super) budget: Duration,
+    /// Workers woken together spread over this time.
+    pub(super) splay: Duration,
+    /// Workers that must have ended before this one begins: they write the same files.
+    pub(super) after: Vec<Receiver<Infallible>>,
+    /// Time and chance.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Whom to tell.
+    pub(super) events: Sender<Event>,
+}
+
+/// The supervisor's end of a worker.
+#[derive(Debug)]
+pub(super) struct WorkerHandle {
+    /// Its number.
+    pub(super) id: u64,
+    /// What it is doing.
+    pub(super) pulse: Arc<Pulse>,
+    commands: Sender<Command>,
+    stop: StopSource,
+    gone: Receiver<Infallible>,
+}
+
+impl WorkerHandle {
+    /// Tells it to stop; a write that has begun is finished.
+    pub(super) fn stop(&mut self) {
+        self.pulse.close();
+        self.stop.stop();
+    }
+
+    /// Tells it to fetch now; one such command is enough.
+    pub(super) fn refresh(&self) {
+        let _ = self.commands.try_send(Command::Refresh);
+    }
+
+    /// Closes when its thread has ended.
+    #[must_use]
+    pub(super) fn gone(&self) -> Receiver<Infallible> {
+        self.gone.clone()
+    }
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses a thread.
+    pub(super) fn spawn(self) -> io::Result<WorkerHandle> {
+        let (stop_source, stop) = Stop::new();
+        let (commands, inbox) = bounded(1);
+        let (alive, gone) = bounded::<Infallible>(0);
+        let pulse = Arc::new(Pulse::default());
+        let handle = WorkerHandle {
+            id: self.id,
+            pulse: Arc::clone(&pulse),
+            commands,
+            stop: stop_source,
+            gone,
+        };
+        thread::Builder::new()
+            .name(self.cycle.secret().name.clone())
+            .stack_size(STACK)
+            .spawn(move || {
+                let ended = Event {
+                    worker: self.id,
+                    report: Report::Ended,
+                };
+                let events = self.events.clone();
+                self.run(&inbox, &stop, &pulse);
+                drop(alive);
+                let _ = events.send(ended);
+            })?;
+        Ok(handle)
+    }
+
+    fn run(mut self, inbox: &Receiver<Command>, stop: &Stop, pulse: &Pulse) {
+        for predecessor in &self.after {
+            select! {
+                recv(predecessor) -> _ => {}
+                recv(stop.receiver()) -> _ => return,
+            }
+        }
+        let mut backoff = Backoff::default();
+        while !stop.is_stopped() {
+            let began = self.clock.now();
+            if !pulse.fetching(began + self.budget) {
+                return;
+            }
+            let result = self.attempt(stop, pulse);
+            pulse.idle();
+            if stop.is_stopped() {
+                return;
+            }
+            let took = self.clock.now().since(began);
+            let go_on = match result {
+                Ok(done) => self.succeeded(done, took, &mut backoff, inbox, stop),
+                Err(trouble) => self.failed(trouble, took, &mut backoff, inbox, stop),
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// One cycle; a panic in it is a failure of this secret and of nothing else.
+    fn attempt(&mut self, stop: &Stop, pulse: &Pulse) -> Result<Done, Trouble> {
+        let cycle = &mut self.cycle;
+        let clock = &*self.clock;
+        catch_unwind(AssertUnwindSafe(|| cycle.run(clock, stop, pulse))).unwrap_or_else(|_| {
+            cycle.start_afresh();
+            Err(Trouble::from(Failure {
+                error_type: ErrorType::Panic,
+                message: "a defect in this program stopped the work on this secret".into(),
+                remedy: Some("the log names the place in the source; please report it".into()),
+                retry: Retry::Backoff(None),
+            }))
+        })
+    }
+
+    /// Reports a success and waits for the next refresh; `false`: it is over.
+    fn succeeded(
+        &mut self,
+        done: Done,
+        took: Duration,
+        backoff: &mut Backoff,
+        inbox: &Receiver<Command>,
+        stop: &Stop,
+    ) -> bool {
+        backoff.reset();
+        let now = self.clock.now();
+        let next = match self.policy {
+            Policy::Forever => self
+                .pacing
+                .after_success(done.ttl, &*self.clock)
+                .map(|span| now + span),
+            Policy::Once(_) => None,
+        };
+        self.tell(Report::Synced {
+            version: done.version,
+            written: done.written,
+            unchanged: done.unchanged,
+            took,
+            next,
+            expires: done.expires,
+            warnings: done.warnings,
+            preview: done.preview,
+        });
+        matches!(self.policy, Policy::Forever) && self.sleep(next, None, inbox, stop)
+    }
+
+    /// Reports a failure and waits for the next try; `false`: it is over.
+    fn failed(
+        &mut self,
+        trouble: Trouble,
+        took: Duration,
+        backoff: &mut Backoff,
+        inbox: &Receiver<Command>,
+        stop: &Stop,
+    ) -> bool {
+        let Trouble { failure, wake } = trouble;
+        let now = self.clock.now();
+        let next = if wake.is_some() {
+            backoff.waited();
+            None
+        } else {
+            Some(now + backoff.failed(failure.retry, &self.pacing, &*self.clock))
+        };
+        let (next, is_final) = match self.policy {
+            Policy::Forever => (next, false),
+            Policy::Once(_) if failure.retry == Retry::Settled => (None, true),
+            Policy::Once(until) => (
+                next.map(|next| next.min(until)),
+                next.is_some_and(|next| next > until) || now >= until,
+            ),
+        };
+        self.tell(Report::Failed {
+            failure,
+            attempt: backoff.failures(),
+            took,
+            next,
+            is_final,
+        });
+        if is_final {
+            return false;
+        }
+        let next = next.or_else(|| wake.as_ref().map(|_| now + LONGEST_SLEEP));
+        self.sleep(next, wake, inbox, stop)
+    }
+
+    /// Waits for the moment, a command or the store's call; `false` when told to stop.
+    fn sleep(
+        &self,
+        until: Option<Tick>,
+        wake: Option<Receiver<Infallible>>,
+        inbox: &Receiver<Command>,
+        stop: &Stop,
+    ) -> bool {
+        let woken = wake.unwrap_or_else(never);
+        loop {
+            let alarm = match until {
+                Some(at) if self.clock.now() >= at => return !stop.is_stopped(),
+                Some(at) => self.clock.alarm(at),
+                None => never(),
+            };
+            select! {
+                recv(stop.receiver()) -> _ => return false,
+                recv(inbox) -> command => return command.is_ok(),
+                recv(woken) -> _ => {
+                    let splay = self.clock.jitter(self.splay, 0.0, 1.0);
+                    return pause(&*self.clock, stop, self.clock.now() + splay);
+                }
+                recv(alarm) -> _ => {}
+            }
+        }
+    }
+
+    fn tell(&self, report: Report) {
+        let _ = self.events.send(Event {
+            worker: self.id,
+            report,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::plan::{Interval, KvVersion, Layout, Secret, SessionKey, Source};
+    use crate::secret::Fields;
+    use crate::store::{Fetched, Store, StoreError};
+    use crossbeam_channel::unbounded;
+    use std::sync::Mutex;
+
+    type Answer = Box<dyn Fn() -> Result<Fetched, StoreError> + Send>;
+
+    /// Gives one scripted answer after another; the last one for ever.
+    struct Script(Mutex<Vec<Answer>>, Mutex<usize>);
+
+    impl Store for Script {
+        fn fetch(&self, _: &Source, _: &Stop) -> Result<Fetched, StoreError> {
+            *self.1.lock().unwrap() += 1;
+            let mut answers = self.0.lock().unwrap_or_else(|p| p.into_inner());
+            let answer = if answers.len() > 1 {
+                answers.remove(0)
+            } else {
+                let last = answers.pop().unwrap();
+                let result = last();
+                answers.push(last);
+                return result;
+            };
+            drop(answers);
+            answer()
+        }
+    }
+
+    fn good() -> Answer {
+        Box::new(|| {
+            Ok(Fetched {
+                fields: Fields::default(),
+                version: Some(3),
+                ttl: None,
+                leased: false,
+            })
+        })
+    }
+
+    fn bad(error_type: ErrorType, retry: Retry) -> Answer {
+        Box::new(move || Err(StoreError::new(error_type, retry, "no")))
+    }
+
+    struct Bench {
+        clock: ManualClock,
+        events: Receiver<Event>,
+        handle: WorkerHandle,
+        store: Arc<Script>,
+    }
+
+    fn bench(policy: impl Fn(Tick) -> Policy, answers: Vec<Answer>) -> Bench {
+        let clock = ManualClock::new();
+        clock.set_chance(1.0);
+        let (sender, events) = unbounded();
+        let store = Arc::new(Script(Mutex::new(answers), Mutex::new(0)));
+        let secret = Arc::new(Secret {
+            name: "a".into(),
+            sources: vec![Source {
+                alias: None,
+                session: SessionKey {
+                    store: "default".into(),
+                    credentials: "default".into(),
+                    namespace: String::new(),
+                },
+                namespace: String::new(),
+                mount: "secret".into(),
+                key: "a".into(),
+                kv: KvVersion::V2,
+                version: None,
+                metadata: false,
+            }],
+            interval: Interval::Every(Duration::from_secs(100)),
+            optional: false,
+            layout: Layout::Files,
+            outputs: Vec::new(),
+            max_file_bytes: 1024,
+        });
+        let interval = secret.interval;
+        let handle = Worker {
+            id: 1,
+            cycle: Cycle::new(secret, vec![Arc::clone(&store) as Arc<dyn Store>], None),
+            pacing: Pacing {
+                interval,
+                initial: Duration::from_secs(1),
+                max: Duration::from_secs(300),
+                multiplier: 2.0,
+            },
+            policy: policy(clock.now()),
+            budget: Duration::from_secs(60),
+            splay: Duration::from_secs(1),
+            after: Vec::new(),
+            clock: Arc::new(clock.clone()),
+            events: sender,
+        }
+        .spawn()
+        .unwrap();
+        Bench {
+            clock,
+            events,
+            handle,
+            store,
+        }
+    }
+
+    impl Bench {
+        fn report(&self) -> Report {
+            let event = self.events.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(event.worker, 1);
+            event.report
+        }
+
+        /// The report, and how long after now the next try is.
+        fn next(&self) -> (Report, Option<u64>) {
+            let report = self.report();
+            let next = match &report {
+                Report::Synced { next, .. } | Report::Failed { next, .. } => *next,
+                Report::Ended => None,
+            };
+            let now = self.clock.now();
+            (report, next.map(|next| next.since(now).as_secs()))
+        }
+
+        fn pass(&self, secs: u64) {
+            self.clock.wait_for_sleepers(1);
+            self.clock.advance(Duration::from_secs(secs));
+        }
+
+        fn fetches(&self) -> usize {
+            *self.store.1.lock().unwrap()
+        }
+    }
+
+    fn forever(_: Tick) -> Policy {
+        Policy::Forever
+    }
+
+    #[test]
+    fn a_secret_is_fetched_again_at_its_interval_and_not_before() {
+        let bench = bench(forever, vec![good()]);
+        assert_eq!(bench.next().1, Some(100));
+        bench.pass(99);
+        bench.pass(1);
+        assert!(matches!(bench.report(), Report::Synced { .. }));
+        assert_eq!(bench.fetches(), 2);
+    }
+
+    #[test]
+    fn a_retryable_failure_is_tried_again_with_growing_waits_until_it_is_over() {
+        let failing = || bad(ErrorType::Unavailable, Retry::Backoff(None));
+        let bench = bench(
+            forever,
+            vec![failing(), failing(), failing(), good(), failing()],
+        );
+        for wait in [1, 2, 4] {
+            assert_eq!(bench.next().1, Some(wait));
+            bench.pass(wait);
+        }
+        assert_eq!(bench.next().1, Some(100));
+        bench.pass(100);
+        let (report, wait) = bench.next();
+        assert!(matches!(report, Report::Failed { attempt: 1, .. }));
+        assert_eq!(wait, Some(1));
+    }
+
+    #[test]
+    fn a_permanent_failure_settles() {
+        let bench = bench(
+            forever,
+            vec![good(), bad(ErrorType::Denied, Retry::Settled)],
+        );
+        bench.report();
+        bench.pass(100);
+        assert_eq!(bench.next().1, Some(100));
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_of_this_secret_that_passes() {
+        let bench = bench(forever, vec![Box::new(|| panic!("boom")), good()]);
+        let (report, wait) = bench.next();
+        let Report::Failed { failure, .. } = report else {
+            panic!("{report:?}")
+        };
+        assert_eq!(failure.error_type, ErrorType::Panic);
+        assert_eq!(wait, Some(1));
+        bench.pass(1);
+        assert!(matches!(bench.report(), Report::Synced { .. }));
+    }
+
+    #[test]
+    fn a_command_comes_before_the_time() {
+        let bench = bench(forever, vec![good()]);
+        bench.report();
+        bench.handle.refresh();
+        assert!(matches!(bench.report(), Report::Synced { .. }));
+    }
+
+    #[test]
+    fn the_call_of_its_store_wakes_it_within_the_splay() {
+        let (back, wake) = bounded::<Infallible>(0);
+        let away = Box::new(move || {
+            let mut error = StoreError::new(ErrorType::Unavailable, Retry::Backoff(None), "open");
+            error.wake = Some(wake.clone());
+            Err(error)
+        });
+        let bench = bench(forever, vec![away, good()]);
+        let (report, wait) = bench.next();
+        assert!(matches!(report, Report::Failed { .. }));
+        assert_eq!(wait, None, "it waits for the store, not for a time");
+        drop(back);
+        bench.clock.wait_for_sleepers(2);
+        bench.clock.advance(Duration::from_secs(1));
+        assert!(matches!(bench.report(), Report::Synced { .. }));
+    }
+
+    #[test]
+    fn a_stop_ends_it_at_once_and_its_end_is_told() {
+        let mut bench = bench(forever, vec![good()]);
+        bench.report();
+        let gone = bench.handle.gone();
+        bench.handle.stop();
+        assert!(matches!(bench.report(), Report::Ended));
+        assert!(gone.recv_timeout(Duration::from_secs(20)).is_err());
+    }
+
+    #[test]
+    fn once_ends_with_success_or_with_what_is_final() {
+        let until = |now| Policy::Once(now + Duration::from_secs(60));
+        let ok = bench(until, vec![good()]);
+        assert!(matches!(ok.report(), Report::Synced { next: None, .. }));
+        assert!(matches!(ok.report(), Report::Ended));
+        let denied = bench(until, vec![bad(ErrorType::Denied, Retry::Settled)]);
+        assert!(matches!(
+            denied.report(),
+            Report::Failed { is_final: true, .. }
+        ));
+        assert!(matches!(denied.report(), Report::Ended));
+        assert_eq!(denied.fetches(), 1);
+    }
+
+    #[test]
+    fn once_tries_what_may_pass_until_its_time_is_over() {
+        let away = bad(ErrorType::Unavailable, Retry::Backoff(None));
+        let bench = bench(|now| Policy::Once(now + Duration::from_secs(2)), vec![away]);
+        let (report, wait) = bench.next();
+        assert!(matches!(
+            report,
+            Report::Failed {
+                is_final: false,
+                ..
+            }
+        ));
+        assert_eq!(wait, Some(1));
+        bench.pass(1);
+        let (report, _) = bench.next();
+        assert!(
+            matches!(report, Report::Failed { is_final: true, .. }),
+            "the next try would be too late"
+        );
+    }
+}

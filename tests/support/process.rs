@@ -1,0 +1,122 @@
+//! Child processes that do not outlive the test program, whatever becomes of it.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::SOON;
+
+type Order = (Command, mpsc::Sender<io::Result<Child>>);
+
+/// A command for `program` that the kernel kills when its parent ends. Needs [`spawn`].
+pub fn command(program: &Path) -> Command {
+    let Some(setpriv) = in_path("setpriv") else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// Starts it, from a thread that lives as long as the program: the kernel's "parent" is the thread
+/// that forked, and the thread of a test ends before its neighbours do.
+pub fn spawn(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
+    let orders = SPAWNER.get_or_init(|| {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, reply) in inbox {
+                let _ = reply.send(command.spawn());
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (reply, answer) = mpsc::channel();
+    orders.lock().unwrap().send((command, reply)).unwrap();
+    answer.recv().unwrap()
+}
+
+/// How a process ended, and all that it wrote, byte for byte.
+pub struct Ended {
+    /// `None` when it had to be killed.
+    pub status: Option<ExitStatus>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs it to its end, or kills it when that does not come in time. Its streams must be piped.
+pub fn complete(command: Command, within: Duration) -> io::Result<Ended> {
+    let mut child = spawn(command)?;
+    let stdout = drain(child.stdout.take());
+    let stderr = drain(child.stderr.take());
+    let status = wait(&mut child, within);
+    if status.is_none() {
+        kill(&mut child);
+    }
+    let text = |bytes: mpsc::Receiver<Vec<u8>>| {
+        let bytes = bytes.recv_timeout(SOON).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    Ok(Ended {
+        status,
+        stdout: text(stdout),
+        stderr: text(stderr),
+    })
+}
+
+/// Reads to the end, beside whoever waits for the process: a full pipe would stop it.
+fn drain(from: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (all, inbox) = mpsc::channel();
+    if let Some(mut from) = from {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = from.read_to_end(&mut bytes);
+            let _ = all.send(bytes);
+        });
+    }
+    inbox
+}
+
+/// Sends a signal to a child that has not been waited for.
+pub fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .unwrap();
+    // It may have ended; that is for the one who waits to find.
+    let _ = kill_process(pid, signal);
+}
+
+/// Whether every thread of the process has taken a SIGSTOP.
+pub fn stands_still(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.filter_map(Result::ok).all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    })
+}
+
+/// Kills it and waits until it is gone.
+pub fn kill(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Its end, if that comes within the time given.
+pub fn wait(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    super::poll(within, || child.try_wait().unwrap())
+}
+
+/// A program in `PATH`.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
