@@ -1,6 +1,8 @@
 //! The command line as users meet it: the program itself, with its exit code, standard output and
 //! standard error compared whole, every time.
 
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStringExt;

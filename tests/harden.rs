@@ -1,5 +1,7 @@
 //! What `harden` does to a process, as the kernel sees it. Alone in its file: it cannot be undone.
 
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
