@@ -363,6 +363,8 @@ impl Breaker {
             }
             (Phase::Open { by: By::Health, .. }, Health::Good) => {
                 self.epoch += 1;
+                // The probe that was planned is not made: its wait is that of the next.
+                self.probes = self.probes.saturating_sub(1);
                 self.phase = Phase::HalfOpen {
                     passed: 0,
                     failed: 0,
