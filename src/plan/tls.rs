@@ -426,3 +426,6 @@ fn hash_into(context: &mut Context, bytes: &[u8]) {
 fn tick(path: &Path) -> String {
     format!("`{}`", path.display())
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,7 +171,10 @@ impl Breaker {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            settings,
+            settings: Settings {
+                max_requests: settings.max_requests.max(1),
+                ..settings
+            },
             phase: Phase::Closed {
                 question: Question::None,
             },
