@@ -328,6 +328,46 @@ mod tests {
         assert_eq!(lock(&limit.0).free, 1);
     }
 
+    /// The held place is given back at the very moment at which the time is up.
+    struct AtOnce {
+        time: ManualClock,
+        held: Mutex<Option<Permit>>,
+    }
+
+    impl Clock for AtOnce {
+        fn now(&self) -> Tick {
+            self.time.now()
+        }
+        fn wall(&self) -> std::time::SystemTime {
+            self.time.wall()
+        }
+        fn alarm(&self, at: Tick) -> Receiver<std::time::Instant> {
+            drop(lock(&self.held).take());
+            self.time.advance(at.since(self.time.now()));
+            self.time.alarm(at)
+        }
+        fn chance(&self) -> f64 {
+            self.time.chance()
+        }
+    }
+
+    #[test]
+    fn a_place_handed_over_at_the_deadline_is_not_lost() {
+        let limit = InFlight::new(1);
+        // Which of the two is seen first is left to chance.
+        for _ in 0..64 {
+            let time = ManualClock::new();
+            let held = limit.acquire(&time, &Stop::never(), time.now()).unwrap();
+            let clock = AtOnce {
+                held: Mutex::new(Some(held)),
+                time,
+            };
+            let until = clock.now() + secs(5);
+            drop(limit.acquire(&clock, &Stop::never(), until));
+            assert_eq!(lock(&limit.0).free, 1);
+        }
+    }
+
     #[test]
     fn the_rate_is_twice_the_plan_and_twenty_and_the_burst_two_a_read() {
         let demand = |rate, reads| limits(Demand { rate, reads });

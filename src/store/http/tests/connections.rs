@@ -45,6 +45,28 @@ fn a_get_that_meets_a_closed_connection_is_sent_once_more() {
 }
 
 #[test]
+fn the_resend_takes_a_new_connection_though_others_are_pooled() {
+    let both = std::sync::Barrier::new(2);
+    let server = Server::start(move |peer| {
+        if peer.number < 2 {
+            peer.request();
+            both.wait();
+            peer.answer("{}");
+            peer.request();
+        } else {
+            peer.answer_all("again");
+        }
+    });
+    let http = server.http();
+    let other = http.clone();
+    let thread = std::thread::spawn(move || get(&other).unwrap());
+    get(&http).unwrap();
+    thread.join().unwrap();
+    assert_eq!(body(&get(&http).unwrap()), "again");
+    assert_eq!((server.connections(), server.requests().len()), (3, 4));
+}
+
+#[test]
 fn a_post_that_meets_a_closed_connection_is_not_sent_again() {
     let server = closes_on_the_second_request();
     let http = server.http();
