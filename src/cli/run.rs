@@ -11,7 +11,7 @@ use log::{info, warn};
 use super::arguments::Run;
 use super::console;
 use super::exit::Exit;
-use super::process::harden;
+use super::process::{harden, take_room};
 use crate::clock::{Clock, Stop, SystemClock, Tick, pause};
 use crate::config::{Environment, daemon_settings};
 use crate::files::{Target, sweep};
@@ -30,6 +30,7 @@ const CREDENTIAL_AGAIN: Duration = Duration::from_millis(200);
 /// Runs until it is told to stop; with `--once` or `--dry-run`, until it is done.
 pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit {
     let unhardened = harden();
+    take_room();
     let daemon = match daemon_settings(&environment) {
         Ok(daemon) => Arc::new(daemon),
         Err(errors) => {
