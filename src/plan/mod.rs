@@ -6,6 +6,7 @@
 //! read it. It knows nothing of threads or the network.
 
 mod model;
+pub mod tls;
 
 pub use model::{
     Address, Auth, Credential, Daemon, Demand, Interval, KvVersion, Layout, Notice, Output, Plan,

@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod registry;
 
+pub mod http;
 pub mod vault;
 
 pub use error::StoreError;

@@ -1,0 +1,276 @@
+//! Makes connections: looks names up, connects, asks the proxy, and speaks TLS.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
+
+use super::HttpError;
+use super::error::{explain_io, explain_tls, no_such_host};
+use super::line::{Line, Path, Socket, Stream, Timed, Tls};
+use super::origin::Origin;
+use super::proxy::{Refusal, Tunnel};
+use crate::failure::ErrorType;
+
+/// Stack of the short-lived thread that looks a name up.
+const LOOKUP_STACK: usize = 128 << 10;
+
+/// More addresses of one name are not tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// The route from here to the server. ureq is told of neither proxy nor TLS settings: all of it
+/// is here.
+pub(super) struct Route {
+    pub(super) origin: Origin,
+    pub(super) hop: Hop,
+    /// With the server; `None` speaks plain HTTP.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// With the proxy.
+    pub(super) proxy_tls: Option<Arc<ClientConfig>>,
+    /// The name that the server's certificate must bear, and that is asked for.
+    pub(super) server_name: String,
+    pub(super) address: Arc<str>,
+}
+
+/// Whom the socket is connected to.
+pub(super) enum Hop {
+    Server,
+    Proxy(Tunnel),
+    Unix(PathBuf),
+}
+
+/// The connector and the resolver of one agent.
+#[derive(Clone)]
+pub(super) struct Dialer(pub(super) Arc<Route>);
+
+impl Resolver for Dialer {
+    fn resolve(
+        &self,
+        _uri: &Uri,
+        _config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let route = &*self.0;
+        let (host, port) = match &route.hop {
+            Hop::Server => (route.origin.bare_host(), route.origin.port()),
+            Hop::Proxy(tunnel) => (tunnel.host.as_str(), tunnel.port),
+            Hop::Unix(_) => {
+                let mut none = self.empty();
+                none.push(SocketAddr::from(([0, 0, 0, 0], 0)));
+                return Ok(none);
+            }
+        };
+        let mut addresses = self.empty();
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            addresses.push(SocketAddr::new(ip, port));
+            return Ok(addresses);
+        }
+        let named = match &route.hop {
+            Hop::Proxy(tunnel) => tunnel.shown.as_str(),
+            _ => &route.address,
+        };
+        for address in look_up(named, host, port, timeout)? {
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
+
+/// At least one address. The system's resolver cannot be interrupted, so it works on a thread of
+/// its own that is left behind when the time is up.
+fn look_up(
+    named: &str,
+    host: &str,
+    port: u16,
+    timeout: NextTimeout,
+) -> Result<Vec<SocketAddr>, ureq::Error> {
+    let (answer, answers) = bounded(1);
+    let name = host.to_owned();
+    std::thread::Builder::new()
+        .name("lookup".to_owned())
+        .stack_size(LOOKUP_STACK)
+        .spawn(move || {
+            let found = (name.as_str(), port)
+                .to_socket_addrs()
+                .map(|addresses| addresses.take(MAX_ADDRESSES).collect::<Vec<_>>());
+            let _ = answer.send(found);
+        })
+        .map_err(|error| {
+            HttpError::new(
+                ErrorType::Unavailable,
+                format!("cannot look `{host}` up: no thread: {error}"),
+            )
+        })?;
+    match answers.recv_timeout(*timeout.after) {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(no_such_host(named, "no address").into()),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => {
+            let text = error.to_string();
+            let cause = text
+                .trim_start_matches("failed to lookup address information: ")
+                .to_lowercase();
+            Err(no_such_host(named, &cause).into())
+        }
+        Err(RecvTimeoutError::Timeout) => Err(ureq::Error::Timeout(timeout.reason)),
+        Err(RecvTimeoutError::Disconnected) => Err(no_such_host(named, "look-up failed").into()),
+    }
+}
+
+impl Connector for Dialer {
+    type Out = Line;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _chained: Option<()>,
+    ) -> Result<Option<Line>, ureq::Error> {
+        let until = if details.timeout.after.is_not_happening() {
+            None
+        } else {
+            Instant::now().checked_add(*details.timeout.after)
+        };
+        let timed_out = || ureq::Error::Timeout(details.timeout.reason);
+        let socket = Arc::new(self.socket(details, until)?);
+        // Before any exchange on it, so that an abort interrupts that too.
+        let handle = Arc::downgrade(&socket);
+        (details.register_shutdown)(handle)?;
+
+        let route = &*self.0;
+        let mut path = Path::Direct(Timed::new(socket, until));
+        if let Hop::Proxy(tunnel) = &route.hop {
+            if let Some(config) = &route.proxy_tls
+                && let Path::Direct(timed) = path
+            {
+                let tls = handshake(config, &tunnel.host, timed)
+                    .map_err(|failed| failed.explain(&tunnel.shown, &timed_out))?;
+                path = Path::Proxied(Box::new(tls));
+            }
+            tunnel
+                .open(&mut path, &route.origin.authority())
+                .map_err(|refusal| match refusal {
+                    Refusal::Io(error) if error.kind() == io::ErrorKind::TimedOut => timed_out(),
+                    Refusal::Io(error) => {
+                        explain_io(&tunnel.shown, "the proxy failed", &error).into()
+                    }
+                    Refusal::Status(status) => tunnel.refused(&route.address, status).into(),
+                })?;
+        }
+        let stream = match &route.tls {
+            Some(config) => Stream::Tls(Box::new(
+                handshake(config, &route.server_name, path)
+                    .map_err(|failed| failed.explain(&route.address, &timed_out))?,
+            )),
+            None => Stream::Plain(path),
+        };
+        Ok(Some(Line::new(stream, Arc::clone(&route.address))))
+    }
+}
+
+impl Dialer {
+    fn socket(
+        &self,
+        details: &ConnectionDetails<'_>,
+        until: Option<Instant>,
+    ) -> Result<Socket, ureq::Error> {
+        let route = &*self.0;
+        if let Hop::Unix(path) = &route.hop {
+            return UnixStream::connect(path)
+                .map(Socket::Unix)
+                .map_err(|error| explain_io(&route.address, "cannot connect", &error).into());
+        }
+        let named = match &route.hop {
+            Hop::Proxy(tunnel) => tunnel.shown.as_str(),
+            _ => &route.address,
+        };
+        let mut last = None;
+        let mut addresses = details.addrs.iter().count();
+        for address in &details.addrs {
+            // Each gets its share of the time that is left, so that one which swallows packets
+            // does not keep us from the next.
+            let share = match until {
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    let shares = u32::try_from(addresses).unwrap_or(1).max(1);
+                    left / shares
+                }
+                None => Duration::from_secs(10),
+            };
+            addresses -= 1;
+            if share.is_zero() {
+                return Err(ureq::Error::Timeout(details.timeout.reason));
+            }
+            match TcpStream::connect_timeout(address, share) {
+                Ok(stream) => {
+                    // Requests are small and answered one by one: Nagle only delays them.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(Socket::Tcp(stream));
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(ureq::Error::Timeout(ureq::Timeout::Connect))
+            }
+            Some(error) => Err(explain_io(named, "cannot connect", &error).into()),
+            None => Err(no_such_host(named, "no address").into()),
+        }
+    }
+}
+
+/// Why there is no TLS.
+enum HandshakeFailed {
+    Name(String),
+    Tls(rustls::Error),
+    Io(io::Error),
+}
+
+impl HandshakeFailed {
+    fn explain(self, address: &str, timed_out: &dyn Fn() -> ureq::Error) -> ureq::Error {
+        match self {
+            Self::Name(name) => HttpError::new(
+                ErrorType::Tls,
+                format!(
+                    "TLS with `{address}` failed: `{name}` is no name that a certificate can bear"
+                ),
+            )
+            .remedy("set `tlsServerName`")
+            .into(),
+            Self::Tls(error) => explain_tls(address, &error).into(),
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => timed_out(),
+            Self::Io(error) => explain_io(address, "the TLS handshake failed", &error).into(),
+        }
+    }
+}
+
+fn handshake<S: io::Read + io::Write>(
+    config: &Arc<ClientConfig>,
+    name: &str,
+    mut stream: S,
+) -> Result<Tls<S>, HandshakeFailed> {
+    let server = ServerName::try_from(name.to_owned())
+        .map_err(|_| HandshakeFailed::Name(name.to_owned()))?;
+    let mut conn =
+        ClientConnection::new(Arc::clone(config), server).map_err(HandshakeFailed::Tls)?;
+    while conn.is_handshaking() {
+        conn.complete_io(&mut stream).map_err(HandshakeFailed::Io)?;
+    }
+    Ok(Tls::new(conn, stream))
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialer({})", self.0.address)
+    }
+}
