@@ -3,13 +3,17 @@
 //! Knows no files but credentials and certificates, nothing of rendering, and does not log: what
 //! people should know is told as a [`StoreEvent`].
 
+mod backoff;
+mod bell;
 mod error;
 mod event;
+mod gate;
 mod registry;
 
 pub mod http;
 pub mod vault;
 
+pub use backoff::Backoff;
 pub use error::StoreError;
 pub use event::{BreakerState, SessionStatus, StoreEvent, StoreStatus};
 pub use registry::{Mode, Stores};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::answer::{Meaning, Operation};
 use super::credential::{self, Unreadable};
-use super::envelope::{AuthBlock, Envelope, SecretIdBlock, TokenBlock, WrappingBlock};
+use super::envelope::{Envelope, SecretIdBlock, TokenBlock, WrappingBlock};
 use super::explain::Asked;
 use super::kv::encoded;
 use super::teller::Teller;
