@@ -10,7 +10,9 @@ mod event;
 mod gate;
 mod registry;
 
+pub mod breaker;
 pub mod http;
+pub mod limiter;
 pub mod vault;
 
 pub use backoff::Backoff;

@@ -1,0 +1,214 @@
+//! The breaker as threads use it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+
+use super::{Breaker, Change, Duty, Health, Outcome, Settings, Ticket};
+use crate::clock::{Clock, Stop, Tick};
+use crate::store::BreakerState;
+
+/// Told of each change of state, with the reason, in their order. It is called under the gate's
+/// lock: it must not wait, nor call the gate.
+pub type OnChange = Box<dyn Fn(BreakerState, &str) + Send + Sync>;
+
+/// Lets requests through, or says what to wait for. Shared by the workers and keepers of a store;
+/// one more thread runs [`Gate::serve`].
+#[derive(Clone)]
+pub struct Gate(Arc<Shared>);
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    on_change: OnChange,
+    state: Mutex<State>,
+    /// Rings when [`Gate::serve`] has to look again.
+    ring: Sender<()>,
+    bell: Receiver<()>,
+}
+
+struct State {
+    breaker: Breaker,
+    /// The longest waiting first; each asker once.
+    waiters: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    who: u64,
+    /// Dropped with the entry: that wakes.
+    _wake: Sender<Infallible>,
+    woken: Receiver<Infallible>,
+}
+
+impl Gate {
+    /// Closed.
+    #[must_use]
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>, on_change: OnChange) -> Self {
+        let (ring, bell) = bounded(1);
+        Self(Arc::new(Shared {
+            clock,
+            on_change,
+            state: Mutex::new(State {
+                breaker: Breaker::new(settings),
+                waiters: VecDeque::new(),
+            }),
+            ring,
+            bell,
+        }))
+    }
+
+    /// Lets a request of `who` pass, or gives the channel that closes when it is worth asking
+    /// again (after a splay). `who` is a number of the asker's own, the same each time: it makes
+    /// the probe a different one's each time.
+    ///
+    /// # Errors
+    ///
+    /// The channel to wait for.
+    pub fn admit(&self, who: u64) -> Result<Pass, Receiver<Infallible>> {
+        let now = self.0.clock.now();
+        let mut state = self.0.lock();
+        let rivals = state.waiters.iter().any(|waiter| waiter.who != who);
+        let due = state.breaker.due();
+        if let Some(ticket) = state.breaker.admit(now, who, rivals) {
+            state.waiters.retain(|waiter| waiter.who != who);
+            self.0.ring_if_changed(&state, due);
+            return Ok(Pass {
+                shared: Arc::clone(&self.0),
+                ticket: Some(ticket),
+            });
+        }
+        if let Some(waiter) = state.waiters.iter().find(|waiter| waiter.who == who) {
+            return Err(waiter.woken.clone());
+        }
+        let (wake, woken) = bounded(0);
+        state.waiters.push_back(Waiter {
+            who,
+            _wake: wake,
+            woken: woken.clone(),
+        });
+        Err(woken)
+    }
+
+    /// The state that people see.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
+        self.0.lock().breaker.state()
+    }
+
+    /// Does what the breaker asks for, until told to stop: calls `ask` for the health question
+    /// (at most one at a time), and wakes whose request is to be the probe. It sleeps while there
+    /// is nothing to do. `ask` gives the answer with a few words for people; it must come back
+    /// within the probe's time-out of 5 s.
+    pub fn serve(&self, stop: &Stop, mut ask: impl FnMut() -> (Health, String)) {
+        let shared = &*self.0;
+        while !stop.is_stopped() {
+            let now = shared.clock.now();
+            let mut state = shared.lock();
+            let duty = state.breaker.poll(now, shared.clock.chance());
+            let due = state.breaker.due();
+            match duty {
+                Some(Duty::WakeOne) => {
+                    state.waiters.pop_front();
+                }
+                Some(Duty::WakeAll) => state.waiters.clear(),
+                Some(Duty::AskHealth) => {
+                    drop(state);
+                    let (health, why) = catch_unwind(AssertUnwindSafe(&mut ask))
+                        .unwrap_or_else(|_| (Health::Bad, "it failed on our side".to_owned()));
+                    shared.health(health, &why);
+                }
+                None => {
+                    drop(state);
+                    let alarm = due.map_or_else(never, |due| shared.clock.alarm(due));
+                    select! {
+                        recv(shared.bell) -> _ => {}
+                        recv(stop.receiver()) -> _ => {}
+                        recv(alarm) -> _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn health(&self, health: Health, why: &str) {
+        let (now, chance) = (self.clock.now(), self.clock.chance());
+        self.change(|breaker| breaker.health(now, health, why, chance));
+    }
+
+    fn record(&self, ticket: &Ticket, outcome: Outcome) {
+        let (now, chance) = (self.clock.now(), self.clock.chance());
+        self.change(|breaker| breaker.record(now, ticket, outcome, chance));
+    }
+
+    fn change(&self, event: impl FnOnce(&mut Breaker) -> Option<Change>) {
+        let mut state = self.lock();
+        let due = state.breaker.due();
+        if let Some(change) = event(&mut state.breaker) {
+            (self.on_change)(change.state, &change.reason);
+            if change.state != BreakerState::Open {
+                state.waiters.clear();
+            }
+        }
+        self.ring_if_changed(&state, due);
+    }
+
+    /// Not for every request: the thread that serves sleeps while all is well.
+    fn ring_if_changed(&self, state: &State, before: Option<Tick>) {
+        if state.breaker.due() != before {
+            let _ = self.ring.try_send(());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gate({:?})", self.state())
+    }
+}
+
+/// The right to make one request. Its outcome is to be recorded; dropped without, the request
+/// counts as never made.
+#[must_use]
+pub struct Pass {
+    shared: Arc<Shared>,
+    ticket: Option<Ticket>,
+}
+
+impl Pass {
+    /// The request has ended.
+    pub fn record(mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            self.shared.record(&ticket, outcome);
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let mut state = self.shared.lock();
+            let due = state.breaker.due();
+            state.breaker.abandon(&ticket);
+            // Somebody else may have the place.
+            if state.breaker.state() == BreakerState::HalfOpen {
+                state.waiters.clear();
+            }
+            self.shared.ring_if_changed(&state, due);
+        }
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pass")
+    }
+}
