@@ -5,9 +5,9 @@
 
 mod backoff;
 mod bell;
+mod entrance;
 mod error;
 mod event;
-mod gate;
 mod registry;
 
 pub mod breaker;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::gate::Gate;
+use super::entrance::Entrance;
 use super::vault::{Retired, Surroundings, VaultStore};
 use super::{Store, StoreEvent, StoreStatus};
 use crate::clock::{Clock, Woken, wait};
-use crate::plan::{Daemon, Plan, SessionPlan};
+use crate::plan::{Daemon, Demand, Plan, SessionPlan, StorePlan};
 
 /// How long the revocation of what a reload no longer needs may take; nobody waits for it.
 const RETIRE_WITHIN: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub struct Stores {
 
 struct Open {
     store: Arc<VaultStore>,
-    gate: Arc<Gate>,
+    entrance: Arc<Entrance>,
 }
 
 impl Stores {
@@ -72,7 +72,7 @@ impl Stores {
             let demand = plan.demand(&store.name);
             let open = match before.remove(&store.name) {
                 Some(open) if open.store.plan() == store => {
-                    open.gate.demand(demand);
+                    open.entrance.demand(demand);
                     open
                 }
                 other => {
@@ -87,12 +87,18 @@ impl Stores {
         self.sessions.clone_from(&plan.sessions);
     }
 
-    fn open(&self, plan: &Arc<crate::plan::StorePlan>, demand: crate::plan::Demand) -> Open {
-        let gate = Arc::new(Gate::new());
-        let store = VaultStore::new(Arc::clone(plan), Arc::clone(&gate), self.around.clone());
+    fn open(&self, plan: &Arc<StorePlan>, demand: Demand) -> Open {
+        let around = self.around.clone();
+        let entrance = Arc::new(Entrance::new(
+            plan,
+            &around.daemon,
+            demand,
+            Arc::clone(&around.clock),
+            around.events.clone(),
+        ));
         Open {
-            store: Arc::new(store),
-            gate,
+            store: Arc::new(VaultStore::new(Arc::clone(plan), &entrance, around)),
+            entrance,
         }
     }
 
@@ -101,7 +107,7 @@ impl Stores {
     pub fn retire(&mut self) {
         let mut retired = std::mem::take(&mut self.replaced);
         for open in std::mem::take(&mut self.going) {
-            open.gate.close();
+            open.entrance.close();
             retired.extend(open.store.retain(&[]));
         }
         for open in self.stores.values() {
@@ -145,7 +151,7 @@ impl Stores {
             .iter()
             .map(|(name, open)| StoreStatus {
                 name: name.clone(),
-                breaker: open.gate.state(),
+                breaker: open.entrance.state(),
                 sessions: open.store.status(),
             })
             .collect()
@@ -157,7 +163,7 @@ impl Stores {
         self.going.extend(std::mem::take(&mut self.stores).into_values());
         let mut retired = std::mem::take(&mut self.replaced);
         for open in std::mem::take(&mut self.going) {
-            open.gate.close();
+            open.entrance.close();
             retired.extend(open.store.retain(&[]));
         }
         let clock = Arc::clone(&self.around.clock);
@@ -172,7 +178,7 @@ impl Drop for Stores {
     fn drop(&mut self) {
         // Without `close`, nothing is revoked, but no keeper goes on either.
         for open in self.stores.values().chain(&self.going) {
-            open.gate.close();
+            open.entrance.close();
             for retired in open.store.retain(&[]) {
                 drop(retired.close());
             }

@@ -149,26 +149,6 @@ struct VersionState {
     destroyed: bool,
 }
 
-/// What a health answer says of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
-    /// It takes requests.
-    Good,
-    /// It does not.
-    Bad,
-    /// Nothing: the answer is a proxy's.
-    Silent,
-}
-
-/// What the answer to `sys/health` says.
-pub(super) fn health(status: u16) -> Health {
-    match status {
-        200 | 429 | 472 | 473 => Health::Good,
-        500.. => Health::Bad,
-        _ => Health::Silent,
-    }
-}
-
 /// The single errors in the server's texts: Vault and OpenBao print a list as
 /// `2 errors occurred:\n\t* first\n\t* second\n\n`.
 fn items(errors: &[String]) -> Vec<String> {
@@ -354,23 +334,5 @@ mod tests {
         };
         assert!(text.starts_with("a [31mb cxxx") && text.ends_with('…'));
         assert_eq!(text.chars().count(), LONGEST + 1);
-    }
-
-    #[test]
-    fn health_answers() {
-        for (status, expected) in [
-            (200, Health::Good),
-            (429, Health::Good),
-            (472, Health::Good),
-            (473, Health::Good),
-            (501, Health::Bad),
-            (503, Health::Bad),
-            (502, Health::Bad),
-            (404, Health::Silent),
-            (403, Health::Silent),
-            (301, Health::Silent),
-        ] {
-            assert_eq!(health(status), expected, "{status}");
-        }
     }
 }

@@ -11,7 +11,7 @@ use super::explain::Asked;
 use super::kv::encoded;
 use super::teller::Teller;
 use super::token::Facts;
-use super::wire::{Call, Method, Reply, Wire};
+use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Auth, Credential, SessionPlan};
@@ -29,6 +29,7 @@ pub(super) struct Authenticator {
     clock: Arc<dyn Clock>,
     teller: Teller,
     unwrapped: Option<Unwrapped>,
+    who: u64,
 }
 
 /// A secret ID that came wrapped, kept while the wrapping token is the same: it can be unwrapped
@@ -113,6 +114,7 @@ impl Authenticator {
         teller: Teller,
     ) -> Self {
         Self {
+            who: number_of(&plan.key),
             plan,
             mode,
             wire,
@@ -488,6 +490,7 @@ impl Authenticator {
     ) -> Result<Reply, StoreError> {
         let call = Call {
             operation,
+            who: self.who,
             method,
             path,
             namespace: &self.plan.key.namespace,

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::answer::{Health, Meaning, health, meaning};
+use super::answer::{Meaning, meaning};
 use super::wire::{Call, Method, Reply, Wire};
 use crate::clock::Stop;
 use crate::failure::{ErrorType, Retry};
 use crate::plan::tls::TlsFileError;
 use crate::plan::{Address, Daemon, StorePlan, TlsFiles};
-use crate::store::gate::{Gate, Outcome};
+use crate::store::breaker::{Health, Outcome};
+use crate::store::entrance::{Entrance, PROBE_WITHIN};
 use crate::store::http::{Http, HttpError, Material, Request};
 use crate::store::{StoreError, StoreEvent};
 
@@ -21,7 +22,7 @@ pub(super) struct Client {
     plan: Arc<StorePlan>,
     address: String,
     max_backoff: Duration,
-    gate: Arc<Gate>,
+    entrance: Arc<Entrance>,
     events: Sender<StoreEvent>,
     /// One agent for each client certificate, the last that could be made.
     agents: Mutex<Vec<(Option<TlsFiles>, Http)>>,
@@ -31,14 +32,14 @@ impl Client {
     pub(super) fn new(
         plan: Arc<StorePlan>,
         daemon: &Daemon,
-        gate: Arc<Gate>,
+        entrance: Arc<Entrance>,
         events: Sender<StoreEvent>,
     ) -> Self {
         Self {
             address: shown(&plan.address),
             plan,
             max_backoff: daemon.max_backoff,
-            gate,
+            entrance,
             events,
             agents: Mutex::default(),
         }
@@ -97,22 +98,24 @@ impl Client {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for the server's health, past all limits.
-    pub(super) fn health(&self, timeout: Duration) -> Result<Health, StoreError> {
+    /// Asks for the server's health, past all limits and without a namespace.
+    pub(super) fn health(&self) -> (Health, String) {
+        match self.ask_health() {
+            Ok(status) => (
+                Health::of_status(status),
+                format!("`{}` answered {status}", self.address),
+            ),
+            Err(error) => (Health::Bad, error.failure.message),
+        }
+    }
+
+    fn ask_health(&self) -> Result<u16, StoreError> {
         let client = self.agents().first().and_then(|(files, _)| files.clone());
         let request = Request {
             query: "standbyok=true&perfstandbyok=true",
-            ..Request::get("/v1/sys/health", timeout)
+            ..Request::get("/v1/sys/health", PROBE_WITHIN)
         };
-        let answer = self.agent(client.as_ref())?.send(&request)?;
-        Ok(health(answer.status))
-    }
-
-    /// Interrupts everything under way.
-    pub(super) fn abort(&self) {
-        for (_, agent) in self.agents().iter() {
-            agent.abort();
-        }
+        Ok(self.agent(client.as_ref())?.send(&request)?.status)
     }
 
     fn exchange(
@@ -146,9 +149,9 @@ impl Wire for Client {
     fn send(&self, call: &Call<'_>, stop: &Stop) -> Result<Reply, StoreError> {
         // A missing certificate file says nothing of the server: before the gate.
         let agent = self.agent(call.client)?;
-        let pass = self.gate.pass(stop)?;
+        let visit = self.entrance.enter(&self.address, call.who, stop)?;
         let result = self.exchange(&agent, call, self.plan.timeout);
-        pass.done(outcome(&result));
+        visit.ended(outcome(&result));
         Ok(result?)
     }
 
@@ -188,8 +191,8 @@ fn outcome(result: &Result<Reply, HttpError>) -> Outcome {
             | Meaning::Uninitialised
             | Meaning::Unavailable(_)
             | Meaning::TimedOut => Outcome::Failed,
-            Meaning::Throttled => Outcome::Neutral,
-            _ => Outcome::Answered,
+            Meaning::Good => Outcome::Success,
+            _ => Outcome::Neutral,
         },
         Err(error) if error.is_retryable() => Outcome::Failed,
         // No HTTP, or a request that cannot be made.

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select};
 
+use super::answer::Operation;
 use super::auth::{Acquired, Authenticator, Known, LookUp, Renewal};
 use super::session::{Session, State};
 use super::teller::Teller;
 use super::token::{Facts, Token, Upkeep, before_the_end, upkeep};
 use super::upkeep::{Situation, Step, Why, next};
-use super::wire::{Call, Method, Wire};
+use super::wire::{Call, Method, Wire, number_of};
 use crate::clock::{Clock, Stop, Tick};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Auth, Daemon};
@@ -487,7 +488,8 @@ pub(super) fn revoke(wire: &dyn Wire, session: &Session, token: &Token, within: 
     let Some(value) = &token.value else { return };
     wire.send_at_once(
         &Call {
-            operation: super::answer::Operation::Revoke,
+            operation: Operation::Revoke,
+            who: number_of(&session.plan.key),
             method: Method::Post,
             path: "auth/token/revoke-self",
             namespace: &session.plan.key.namespace,

@@ -16,11 +16,12 @@ use super::kv;
 use super::session::{Refusal, Session};
 use super::teller::Teller;
 use super::token::Token;
-use super::wire::{Call, Method, Reply, Wire};
+use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Auth, Daemon, SessionKey, SessionPlan, Source, StorePlan};
-use crate::store::gate::Gate;
+use crate::store::breaker::Health;
+use crate::store::entrance::Entrance;
 use crate::store::{Fetched, Mode, SessionStatus, Store, StoreError, StoreEvent};
 
 /// What stores share.
@@ -48,13 +49,22 @@ struct Entry {
 }
 
 impl VaultStore {
-    pub(crate) fn new(plan: Arc<StorePlan>, gate: Arc<Gate>, around: Surroundings) -> Self {
+    pub(crate) fn new(
+        plan: Arc<StorePlan>,
+        entrance: &Arc<Entrance>,
+        around: Surroundings,
+    ) -> Self {
         let client = Arc::new(Client::new(
             Arc::clone(&plan),
             &around.daemon,
-            gate,
+            Arc::clone(entrance),
             around.events.clone(),
         ));
+        let prober = Arc::downgrade(&client);
+        entrance.probe_with(Box::new(move || match prober.upgrade() {
+            Some(client) => client.health(),
+            None => (Health::Bad, "the store is closed".to_owned()),
+        }));
         let wire: Arc<dyn Wire> = Arc::<Client>::clone(&client);
         Self {
             plan,
@@ -212,6 +222,7 @@ impl VaultStore {
         self.wire.send(
             &Call {
                 operation: Operation::Read,
+                who: who(source),
                 method: Method::Get,
                 path: &kv::request_path(source),
                 namespace: &source.namespace,
@@ -282,6 +293,12 @@ impl Revocation {
             revoke(&*self.retired.wire, &self.retired.session, token, within);
         }
     }
+}
+
+/// The same for the same read.
+fn who(source: &Source) -> u64 {
+    let kind = (source.version, source.metadata);
+    number_of(&(&source.session, &source.namespace, &source.mount, &source.key, kind))
 }
 
 /// The files that a session's login needs.

@@ -1,6 +1,7 @@
 //! The seam between what is asked of a server and how it travels: sessions and reads know only
 //! [`Wire`], so that their counts and orders are tested without a network.
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
 
 use super::answer::{Meaning, Operation};
@@ -13,6 +14,8 @@ use crate::store::StoreError;
 #[derive(Clone, Debug)]
 pub(super) struct Call<'a> {
     pub(super) operation: Operation,
+    /// The asker's own number, the same each time: the breaker is fair by it.
+    pub(super) who: u64,
     pub(super) method: Method,
     /// Path and query below `/v1/`, encoded.
     pub(super) path: &'a str,
@@ -22,6 +25,13 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<SecretBytes>,
     /// The certificate that the connection presents.
     pub(super) client: Option<&'a TlsFiles>,
+}
+
+/// A number for an asker.
+pub(super) fn number_of(asker: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    asker.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
