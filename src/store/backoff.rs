@@ -54,9 +54,28 @@ impl Backoff {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::clock::ManualClock;
+
+    /// The defaults.
+    pub(in crate::store) fn daemon() -> Daemon {
+        Daemon {
+            watch_config: false,
+            log_level: log::LevelFilter::Info,
+            log_json: true,
+            metrics_addr: std::net::Ipv4Addr::LOCALHOST.into(),
+            metrics_port: None,
+            status_file: "/nowhere".into(),
+            breaker_max_requests: 3,
+            breaker_interval: Duration::from_secs(60),
+            breaker_timeout: Duration::from_secs(30),
+            initial_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(300),
+            backoff_multiplier: 2.0,
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
 
     #[test]
     fn it_grows_to_its_maximum_and_never_vanishes() {
@@ -73,7 +92,9 @@ mod tests {
             .collect();
         assert_eq!(
             waits,
-            [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 150.0, 150.0, 150.0]
+            [
+                0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 150.0, 150.0, 150.0
+            ]
         );
         for _ in 0..5000 {
             backoff.after(Retry::Backoff(None), &clock);
@@ -81,8 +102,14 @@ mod tests {
         clock.set_chance(0.0);
         assert_eq!(backoff.after(Retry::Backoff(None), &clock), SHORTEST);
         let asked = Some(Duration::from_secs(7));
-        assert_eq!(backoff.after(Retry::Backoff(asked), &clock), Duration::from_secs(7));
-        assert_eq!(backoff.after(Retry::Settled, &clock), Duration::from_secs(300));
+        assert_eq!(
+            backoff.after(Retry::Backoff(asked), &clock),
+            Duration::from_secs(7)
+        );
+        assert_eq!(
+            backoff.after(Retry::Settled, &clock),
+            Duration::from_secs(300)
+        );
         clock.set_chance(0.5);
         backoff.reset();
         let wait = backoff.after(Retry::Backoff(None), &clock);

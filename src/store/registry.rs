@@ -160,7 +160,8 @@ impl Stores {
     /// Stops the keepers and revokes the tokens that a login made (unless leases in use hang on
     /// them), within the time given, in all.
     pub fn close(mut self, within: Duration) {
-        self.going.extend(std::mem::take(&mut self.stores).into_values());
+        self.going
+            .extend(std::mem::take(&mut self.stores).into_values());
         let mut retired = std::mem::take(&mut self.replaced);
         for open in std::mem::take(&mut self.going) {
             open.entrance.close();

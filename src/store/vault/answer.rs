@@ -130,7 +130,10 @@ fn missing(envelope: Option<&Envelope<'_>>, items: &[String], text: Option<Strin
         }
     }
     let warned = envelope.warnings();
-    if warned.iter().any(|text| text.contains("for a versioned K/V")) {
+    if warned
+        .iter()
+        .any(|text| text.contains("for a versioned K/V"))
+    {
         return Meaning::OtherKvVersion;
     }
     Meaning::Absent
@@ -208,9 +211,15 @@ mod tests {
             (DENIED, Meaning::TokenDead),
             (VAULT_DEAD, Meaning::TokenDead),
             (r#"{"errors":["invalid token"]}"#, Meaning::TokenDead),
-            (r#"{"errors":["bad token","invalid token"]}"#, Meaning::TokenDead),
+            (
+                r#"{"errors":["bad token","invalid token"]}"#,
+                Meaning::TokenDead,
+            ),
             (POLICY, Meaning::Policy),
-            (r#"{"errors":["permission denied","permission denied"]}"#, Meaning::Policy),
+            (
+                r#"{"errors":["permission denied","permission denied"]}"#,
+                Meaning::Policy,
+            ),
             (r#"{"errors":[]}"#, Meaning::Policy),
             (r#"{"errors":["something new"]}"#, Meaning::Policy),
             ("<html>403 Forbidden</html>", Meaning::Foreign),
@@ -239,12 +248,18 @@ mod tests {
                 r#"{"errors":["no handler for route \"nomount/data/x\". route entry not found."]}"#,
                 Meaning::NoMount,
             ),
-            (r#"{"errors":["namespace not found"]}"#, Meaning::NoNamespace),
+            (
+                r#"{"errors":["namespace not found"]}"#,
+                Meaning::NoNamespace,
+            ),
             (
                 r#"{"data":null,"warnings":["Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use."]}"#,
                 Meaning::OtherKvVersion,
             ),
-            (r#"{"errors":["unsupported path"]}"#, Meaning::NotFound(text("unsupported path"))),
+            (
+                r#"{"errors":["unsupported path"]}"#,
+                Meaning::NotFound(text("unsupported path")),
+            ),
             ("<html>not here</html>", Meaning::NotFound(None)),
         ] {
             assert_eq!(read(404, body), expected, "{body}");
@@ -257,7 +272,11 @@ mod tests {
             (503, r#"{"errors":["Vault is sealed"]}"#, Meaning::Sealed),
             (503, r#"{"errors":["OpenBao is sealed"]}"#, Meaning::Sealed),
             (503, "upstream gone", Meaning::Unavailable(None)),
-            (500, r#"{"errors":["internal error"]}"#, Meaning::Unavailable(text("internal error"))),
+            (
+                500,
+                r#"{"errors":["internal error"]}"#,
+                Meaning::Unavailable(text("internal error")),
+            ),
             (502, "<html>", Meaning::Unavailable(None)),
             (412, "{}", Meaning::Unavailable(None)),
             (472, "", Meaning::Unavailable(None)),
@@ -292,18 +311,38 @@ mod tests {
                 r#"{"errors":["invalid role or secret ID"]}"#,
                 Meaning::CredentialRefused(text("invalid role or secret ID")),
             ),
-            (400, r#"{"errors":["missing secret_id"]}"#, Meaning::CredentialRefused(text("missing secret_id"))),
-            (401, r#"{"errors":["no"]}"#, Meaning::CredentialRefused(text("no"))),
-            (403, DENIED, Meaning::CredentialRefused(text("permission denied"))),
+            (
+                400,
+                r#"{"errors":["missing secret_id"]}"#,
+                Meaning::CredentialRefused(text("missing secret_id")),
+            ),
+            (
+                401,
+                r#"{"errors":["no"]}"#,
+                Meaning::CredentialRefused(text("no")),
+            ),
+            (
+                403,
+                DENIED,
+                Meaning::CredentialRefused(text("permission denied")),
+            ),
             (403, "<html>", Meaning::Foreign),
             (
                 404,
                 r#"{"errors":["no handler for route \"auth/nope/login\". route entry not found."]}"#,
                 Meaning::NoMount,
             ),
-            (404, r#"{"errors":["namespace not found"]}"#, Meaning::NoNamespace),
+            (
+                404,
+                r#"{"errors":["namespace not found"]}"#,
+                Meaning::NoNamespace,
+            ),
         ] {
-            assert_eq!(meaning(Operation::Login, status, body.as_bytes()), expected, "{status} {body}");
+            assert_eq!(
+                meaning(Operation::Login, status, body.as_bytes()),
+                expected,
+                "{status} {body}"
+            );
         }
         assert_eq!(
             meaning(
@@ -317,7 +356,15 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_the_servers_is_never_a_secret() {
-        for body in ["", "<html>", "{\"data\":", "[]", "null", "[{\"x\":1}]", "{\"lease_id\":7}"] {
+        for body in [
+            "",
+            "<html>",
+            "{\"data\":",
+            "[]",
+            "null",
+            "[{\"x\":1}]",
+            "{\"lease_id\":7}",
+        ] {
             assert_eq!(read(200, body), Meaning::Garbage, "{body}");
         }
         assert_eq!(read(204, ""), Meaning::Garbage);

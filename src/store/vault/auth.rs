@@ -146,7 +146,8 @@ impl Authenticator {
                 let mut given = read(self)?;
                 if self.mode == Mode::Look && given.secret_id.is_some() {
                     self.teller.notice(
-                        "this login spends a use of the secret ID, where its uses are limited".into(),
+                        "this login spends a use of the secret ID, where its uses are limited"
+                            .into(),
                         true,
                     );
                 }
@@ -155,7 +156,8 @@ impl Authenticator {
                     match self.approle(mount, &given, stop) {
                         // The files may have been replaced since they were read.
                         Err(error)
-                            if error.failure.error_type == ErrorType::Auth && readings < READINGS =>
+                            if error.failure.error_type == ErrorType::Auth
+                                && readings < READINGS =>
                         {
                             readings += 1;
                             match read(self) {
@@ -210,7 +212,8 @@ impl Authenticator {
             ),
             _ => (
                 Retry::Settled,
-                "put a new token into the configuration, or use a login that can be repeated".into(),
+                "put a new token into the configuration, or use a login that can be repeated"
+                    .into(),
             ),
         };
         StoreError::new(
@@ -328,10 +331,10 @@ impl Authenticator {
         made_at: &str,
         stop: &Stop,
     ) -> Result<SecretString, StoreError> {
-        if let Some(unwrapped) = &self.unwrapped {
-            if unwrapped.wrapping == wrapping {
-                return Ok(unwrapped.secret_id.clone());
-            }
+        if let Some(unwrapped) = &self.unwrapped
+            && unwrapped.wrapping == wrapping
+        {
+            return Ok(unwrapped.secret_id.clone());
         }
         let alarm = "make a new wrapped secret ID; if none of yours unwrapped this one, somebody else did: revoke it";
         let mut asked = self.asked(
@@ -342,7 +345,13 @@ impl Authenticator {
         let body = body(&TokenBody {
             token: wrapping.expose(),
         });
-        let reply = self.post(Operation::Unwrap, "sys/wrapping/lookup", None, Some(body), stop)?;
+        let reply = self.post(
+            Operation::Unwrap,
+            "sys/wrapping/lookup",
+            None,
+            Some(body),
+            stop,
+        )?;
         if reply.meaning != Meaning::Good {
             return Err(asked.refused(&reply).with_remedy(alarm));
         }

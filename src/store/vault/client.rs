@@ -139,7 +139,9 @@ impl Client {
         Ok(Reply {
             status: response.status,
             meaning: meaning(call.operation, response.status, response.body.expose()),
-            retry_after: response.retry_after.map(|pause| pause.min(self.max_backoff)),
+            retry_after: response
+                .retry_after
+                .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
         })
     }

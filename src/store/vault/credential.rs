@@ -111,7 +111,10 @@ mod tests {
         for content in [&b"\xffhunter2"[..], &b"hunter2".repeat(20_000)] {
             let (_dir, credential) = file(content);
             let error = read(&credential).unwrap_err().to_string();
-            assert!(error.contains("cannot be read") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.contains("cannot be read") && !error.contains("hunter2"),
+                "{error}"
+            );
         }
         let dir = tempfile::tempdir().unwrap();
         let error = read(&Credential::File(dir.path().to_owned())).unwrap_err();

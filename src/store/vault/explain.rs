@@ -8,6 +8,9 @@ use crate::failure::{ErrorType, Retry};
 use crate::secret::SecretString;
 use crate::store::StoreError;
 
+/// What is shorter is no secret, and would be found in any text.
+const SHORTEST_SECRET: usize = 4;
+
 /// What was asked, for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Asked<'a> {
@@ -32,12 +35,7 @@ impl Asked<'_> {
         } else {
             format!(" in namespace `{}`", self.namespace)
         };
-        let mut message = format!("`{}`: {}{place}: {why}", self.address, self.what);
-        for secret in &self.sent {
-            if !secret.expose().is_empty() {
-                message = message.replace(secret.expose(), "[redacted]");
-            }
-        }
+        let message = format!("`{}`: {}{place}: {why}", self.address, self.what);
         StoreError::new(error_type, retry, message)
     }
 
@@ -72,11 +70,13 @@ impl Asked<'_> {
                     473 => "the server is a performance standby (473)".to_owned(),
                     _ => format!("the server answered {status}"),
                 };
-                self.failed(T::Unavailable, soon, &with(&what, text.as_deref()))
+                self.failed(T::Unavailable, soon, &self.with(&what, text.as_deref()))
             }
-            Meaning::TimedOut => {
-                self.failed(T::Timeout, soon, "something before the server gave up (408)")
-            }
+            Meaning::TimedOut => self.failed(
+                T::Timeout,
+                soon,
+                "something before the server gave up (408)",
+            ),
             Meaning::TokenDead => self
                 .failed(T::Denied, Retry::Settled, "the token was refused")
                 .with_remedy(
@@ -86,7 +86,11 @@ impl Asked<'_> {
             Meaning::Foreign => self
                 .failed(
                     T::Denied,
-                    if self.operation == Operation::Read { Retry::Settled } else { soon },
+                    if self.operation == Operation::Read {
+                        Retry::Settled
+                    } else {
+                        soon
+                    },
                     &format!("answered {status}, and not by the server: its body is not the API's"),
                 )
                 .with_remedy(
@@ -95,7 +99,7 @@ impl Asked<'_> {
             Meaning::CredentialRefused(text) => self.failed(
                 T::Auth,
                 soon,
-                &with(
+                &self.with(
                     &format!("the server refused the credential ({status})"),
                     text.as_deref(),
                 ),
@@ -105,7 +109,11 @@ impl Asked<'_> {
     }
 
     fn denied_by_policy(&self) -> StoreError {
-        let error = self.failed(ErrorType::Denied, Retry::Settled, "permission denied by policy");
+        let error = self.failed(
+            ErrorType::Denied,
+            Retry::Settled,
+            "permission denied by policy",
+        );
         match &self.policy_path {
             Some(path) if self.namespace.is_empty() => error.with_remedy(format!(
                 "a policy of the token must allow `read` on `{path}`"
@@ -130,14 +138,22 @@ impl Asked<'_> {
         match &reply.meaning {
             Meaning::Absent => match self.version {
                 Some(version) => self
-                    .failed(not_found, pace, &format!("no such secret, or no version {version}"))
+                    .failed(
+                        not_found,
+                        pace,
+                        &format!("no such secret, or no version {version}"),
+                    )
                     .with_remedy("check `key` and `version`"),
                 None => self
                     .failed(not_found, pace, "no such secret")
                     .with_remedy("write it, or check `key` and `kvVersion`"),
             },
             Meaning::Deleted(at) => self
-                .failed(T::Deleted, settled, &format!("the version was deleted at {at}"))
+                .failed(
+                    T::Deleted,
+                    settled,
+                    &format!("the version was deleted at {at}"),
+                )
                 .with_remedy("undelete it, or write a new version; the files stay as they are"),
             Meaning::Destroyed => self
                 .failed(T::Deleted, settled, "the version was destroyed")
@@ -158,15 +174,32 @@ impl Asked<'_> {
                     _ => "check `namespace`",
                 }),
             Meaning::NotFound(text) => self
-                .failed(not_found, pace, &with("answered 404", text.as_deref()))
+                .failed(not_found, pace, &self.with("answered 404", text.as_deref()))
                 .with_remedy("check `address` and `key`"),
             Meaning::Refused(text) => self.failed(
                 T::BadRequest,
                 settled,
-                &with(&format!("the server refused the request ({})", reply.status), text.as_deref()),
+                &self.with(
+                    &format!("the server refused the request ({})", reply.status),
+                    text.as_deref(),
+                ),
             ),
             _ => self.garbage("the body is not the JSON of the API"),
         }
+    }
+
+    /// What happened, with the server's own words, in which nothing that was sent comes back.
+    fn with(&self, what: &str, text: Option<&str>) -> String {
+        let Some(text) = text else {
+            return what.to_owned();
+        };
+        let mut text = text.to_owned();
+        for secret in &self.sent {
+            if secret.expose().len() >= SHORTEST_SECRET {
+                text = text.replace(secret.expose(), "[redacted]");
+            }
+        }
+        format!("{what}: {text}")
     }
 
     /// An answer that is not what the API promises.
@@ -178,10 +211,6 @@ impl Asked<'_> {
         self.failed(ErrorType::BadResponse, retry, why)
             .with_remedy("check `address`: is this the server, or a page before it?")
     }
-}
-
-fn with(what: &str, text: Option<&str>) -> String {
-    text.map_or_else(|| what.to_owned(), |text| format!("{what}: {text}"))
 }
 
 fn seconds(pause: Duration) -> String {
@@ -280,8 +309,16 @@ mod tests {
     #[test]
     fn a_login_is_always_tried_again() {
         for (status, body, error_type) in [
-            (400, r#"{"errors":["invalid role or secret ID"]}"#, ErrorType::Auth),
-            (404, r#"{"errors":["no handler for route"]}"#, ErrorType::Auth),
+            (
+                400,
+                r#"{"errors":["invalid role or secret ID"]}"#,
+                ErrorType::Auth,
+            ),
+            (
+                404,
+                r#"{"errors":["no handler for route"]}"#,
+                ErrorType::Auth,
+            ),
             (403, "<html>", ErrorType::Denied),
             (200, "<html>", ErrorType::BadResponse),
             (429, "{}", ErrorType::Throttled),
@@ -311,6 +348,9 @@ mod tests {
             retry_after: None,
             body: SecretBytes::default(),
         });
-        assert!(error.to_string().ends_with("bad secret ID [redacted]"), "{error}");
+        assert!(
+            error.to_string().ends_with("bad secret ID [redacted]"),
+            "{error}"
+        );
     }
 }

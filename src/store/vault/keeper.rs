@@ -81,6 +81,14 @@ struct Keeper {
     trusted: bool,
 }
 
+/// What a turn came to.
+enum Turn {
+    /// Something was done; there may be more.
+    Done,
+    /// There is nothing to do before this time, or a nudge.
+    Wait(Option<Tick>),
+}
+
 impl Keeper {
     fn new(session: Arc<Session>, tools: Tools) -> Self {
         let auth = Authenticator::new(
@@ -111,21 +119,28 @@ impl Keeper {
         let session = Arc::clone(&self.session);
         let (nudged, stop) = session.signals();
         while !stop.is_stopped() {
-            let tidy = self.tidy();
-            match next(&self.situation()) {
-                Step::Acquire(why) => self.acquire(why, stop),
-                Step::LookUp => self.doubt(stop),
-                Step::Renew => self.renew(stop),
-                Step::Dismiss => self.answer(None),
-                Step::Wait(until) => {
-                    let until = match (until, tidy) {
-                        (Some(until), Some(tidy)) => Some(until.min(tidy)),
-                        (until, tidy) => until.or(tidy),
-                    };
-                    self.wait(nudged, stop, until);
-                }
+            if let Turn::Wait(until) = self.turn(stop) {
+                self.wait(nudged, stop, until);
             }
         }
+    }
+
+    /// Does one thing, if there is one to do.
+    fn turn(&mut self, stop: &Stop) -> Turn {
+        let tidy = self.tidy();
+        match next(&self.situation()) {
+            Step::Acquire(why) => self.acquire(why, stop),
+            Step::LookUp => self.doubt(stop),
+            Step::Renew => self.renew(stop),
+            Step::Dismiss => self.answer(None),
+            Step::Wait(until) => {
+                return Turn::Wait(match (until, tidy) {
+                    (Some(until), Some(tidy)) => Some(until.min(tidy)),
+                    (until, tidy) => until.or(tidy),
+                });
+            }
+        }
+        Turn::Done
     }
 
     fn situation(&self) -> Situation {
@@ -205,11 +220,7 @@ impl Keeper {
     fn install(&mut self, value: SecretString, facts: Facts) {
         self.generation += 1;
         // The session without a keeper has generation 0 or 1: never the same as ours.
-        let token = Arc::new(Token::new(
-            Some(value),
-            self.generation + 1,
-            facts.by_login,
-        ));
+        let token = Arc::new(Token::new(Some(value), self.generation + 1, facts.by_login));
         let expires = facts.expires();
         self.upkeep = upkeep(&facts, self.tools.clock.chance());
         self.trusted = facts != Facts::unknown(facts.told);
@@ -218,12 +229,12 @@ impl Keeper {
         self.retry_at = None;
         self.backoff.reset();
         self.tools.teller.recovered();
-        let batch = facts.batch;
         self.session.update(|state| {
-            if let Some(old) = state.token.replace(token) {
-                if old.by_login && !batch && !old.has_leases() {
-                    state.replaced.push(old);
-                }
+            if let Some(old) = state.token.replace(token)
+                && old.revocable
+                && !old.has_leases()
+            {
+                state.replaced.push(old);
             }
             state.expires = expires;
             state.failure = None;
@@ -323,7 +334,7 @@ impl Keeper {
         }) else {
             return self.answer(None);
         };
-        match self.auth.look_up(&value, token.by_login, stop) {
+        match self.auth.look_up(&value, self.can_log_in(), stop) {
             LookUp::Alive(_) | LookUp::Mute => self.answer(Some(self.tools.clock.now())),
             // Its look-up was never answered, and reads have worked: it tells nothing.
             LookUp::Dead if !self.can_log_in() && !self.trusted && token.has_worked() => {
@@ -420,13 +431,13 @@ impl Keeper {
                 // Too late for another renewal: rather a login.
                 if let (Upkeep::Login(at), Some(retry_at)) =
                     (before_the_end(&self.facts, chance), self.retry_at)
+                    && retry_at >= at
                 {
-                    if retry_at >= at {
-                        self.upkeep = Upkeep::Login(at);
-                        self.retry_at = Some(at.max(self.tools.clock.now() + SOON));
-                    }
+                    self.upkeep = Upkeep::Login(at);
+                    self.retry_at = Some(at.max(self.tools.clock.now() + SOON));
                 }
-                self.session.update(|state| state.failure = Some(error.failure));
+                self.session
+                    .update(|state| state.failure = Some(error.failure));
             }
         }
     }
@@ -482,7 +493,7 @@ fn settle(state: &mut State) {
 /// Revokes a token, unless leases hang on it. Once: whether it succeeds is not our business, for
 /// it ends by itself.
 pub(super) fn revoke(wire: &dyn Wire, session: &Session, token: &Token, within: Duration) {
-    if token.has_leases() || !token.by_login {
+    if token.has_leases() || !token.revocable {
         return;
     }
     let Some(value) = &token.value else { return };
@@ -500,3 +511,6 @@ pub(super) fn revoke(wire: &dyn Wire, session: &Session, token: &Token, within: 
         within,
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,7 +173,10 @@ mod tests {
         let source = source(KvVersion::V1, "database/creds", "r");
         let body = br#"{"lease_id":"database/creds/r/abc","lease_duration":10,"data":{"u":"v"}}"#;
         let fetched = fetched(&source, body).unwrap();
-        assert_eq!((fetched.leased, fetched.ttl), (true, Some(Duration::from_secs(10))));
+        assert_eq!(
+            (fetched.leased, fetched.ttl),
+            (true, Some(Duration::from_secs(10)))
+        );
     }
 
     #[test]

@@ -137,10 +137,10 @@ impl Session {
                     state.wanted = true;
                     self.poke();
                 }
-                if !state.busy {
-                    if let Some(failure) = &state.failure {
-                        return Err(state.unavailable(failure.clone()));
-                    }
+                if !state.busy
+                    && let Some(failure) = &state.failure
+                {
+                    return Err(state.unavailable(failure.clone()));
                 }
                 state.changed.listen()
             };
@@ -275,7 +275,7 @@ impl Session {
         let mut tokens = std::mem::take(&mut state.replaced);
         tokens.extend(state.token.clone());
         state.changed.ring();
-        tokens.retain(|token| token.by_login && !token.has_leases());
+        tokens.retain(|token| token.revocable && !token.has_leases());
         tokens
     }
 

@@ -298,7 +298,13 @@ impl Revocation {
 /// The same for the same read.
 fn who(source: &Source) -> u64 {
     let kind = (source.version, source.metadata);
-    number_of(&(&source.session, &source.namespace, &source.mount, &source.key, kind))
+    number_of(&(
+        &source.session,
+        &source.namespace,
+        &source.mount,
+        &source.key,
+        kind,
+    ))
 }
 
 /// The files that a session's login needs.

@@ -14,18 +14,18 @@ pub(super) struct Token {
     pub(super) value: Option<SecretString>,
     /// Counts the tokens of the session: workers say with it which one was refused.
     pub(super) generation: u64,
-    /// Whether a login of ours made it, so that it is ours to revoke.
-    pub(super) by_login: bool,
+    /// Whether it is ours to revoke: a login of ours made it, and it is no batch token.
+    pub(super) revocable: bool,
     leased: AtomicBool,
     worked: AtomicBool,
 }
 
 impl Token {
-    pub(super) fn new(value: Option<SecretString>, generation: u64, by_login: bool) -> Self {
+    pub(super) fn new(value: Option<SecretString>, generation: u64, revocable: bool) -> Self {
         Self {
             value,
             generation,
-            by_login,
+            revocable,
             leased: AtomicBool::new(false),
             worked: AtomicBool::new(false),
         }
@@ -213,18 +213,27 @@ mod tests {
 
     #[test]
     fn a_renewable_token_is_renewed_at_two_thirds_less_jitter() {
-        assert_eq!(upkeep(&facts(3600, true, true), 0.0), Upkeep::Renew(after(2400)));
+        assert_eq!(
+            upkeep(&facts(3600, true, true), 0.0),
+            Upkeep::Renew(after(2400))
+        );
         let Upkeep::Renew(at) = upkeep(&facts(3600, true, true), 0.999) else {
             panic!("not renewed");
         };
         assert!(at > after(2155) && at < after(2165), "{at:?}");
         // Somebody else's token too.
-        assert_eq!(upkeep(&facts(30, true, false), 0.0), Upkeep::Renew(after(20)));
+        assert_eq!(
+            upkeep(&facts(30, true, false), 0.0),
+            Upkeep::Renew(after(20))
+        );
     }
 
     #[test]
     fn what_cannot_be_renewed_is_replaced_before_its_end() {
-        assert_eq!(upkeep(&facts(1000, false, true), 0.0), Upkeep::Login(after(800)));
+        assert_eq!(
+            upkeep(&facts(1000, false, true), 0.0),
+            Upkeep::Login(after(800))
+        );
         let mut batch = facts(1000, true, true);
         batch.batch = true;
         assert_eq!(upkeep(&batch, 0.5), Upkeep::Login(after(850)));
@@ -253,7 +262,10 @@ mod tests {
         assert_eq!(renewed.expires(), Some(after(33)));
         let (shrunk, whole) = renewed.renewed(after(26), &block(17));
         assert!(!whole);
-        assert_eq!(before_the_end(&shrunk, 0.0), Upkeep::Login(after(26) + Duration::from_millis(13_600)));
+        assert_eq!(
+            before_the_end(&shrunk, 0.0),
+            Upkeep::Login(after(26) + Duration::from_millis(13_600))
+        );
         let (_, whole) = facts.renewed(after(13), &block(19));
         assert!(whole, "rounding");
     }

@@ -93,7 +93,12 @@ pub(super) fn next(s: &Situation) -> Step {
             Step::Acquire(Why::Policy)
         };
     }
-    match (s.upkeep.due().map(|due| s.retry_at.map_or(due, |at| due.max(at))), s.upkeep) {
+    match (
+        s.upkeep
+            .due()
+            .map(|due| s.retry_at.map_or(due, |at| due.max(at))),
+        s.upkeep,
+    ) {
         (Some(due), _) if due > s.now => Step::Wait(Some(due)),
         (Some(_), Upkeep::Renew(_)) => Step::Renew,
         (Some(_), Upkeep::Login(_)) => Step::Acquire(Why::Ending),
@@ -129,7 +134,11 @@ mod tests {
 
     #[test]
     fn nobody_logs_in_before_somebody_asks() {
-        let mut s = Situation { token: false, wanted: false, ..calm() };
+        let mut s = Situation {
+            token: false,
+            wanted: false,
+            ..calm()
+        };
         assert_eq!(next(&s), Step::Wait(None));
         s.wanted = true;
         assert_eq!(next(&s), Step::Acquire(Why::Missing));
@@ -141,7 +150,10 @@ mod tests {
 
     #[test]
     fn upkeep_waits_for_its_time_and_for_the_backoff() {
-        let mut s = Situation { upkeep: Upkeep::Renew(at(5)), ..calm() };
+        let mut s = Situation {
+            upkeep: Upkeep::Renew(at(5)),
+            ..calm()
+        };
         assert_eq!(next(&s), Step::Wait(Some(at(5))));
         s.now = at(5);
         assert_eq!(next(&s), Step::Renew);
@@ -154,7 +166,10 @@ mod tests {
 
     #[test]
     fn a_dead_token_is_replaced_once_and_then_doubted() {
-        let mut s = Situation { dead: true, ..calm() };
+        let mut s = Situation {
+            dead: true,
+            ..calm()
+        };
         assert_eq!(next(&s), Step::Acquire(Why::Dead));
         s.revived = Some(at(0));
         s.now = at(299);
@@ -165,20 +180,42 @@ mod tests {
 
     #[test]
     fn a_policy_causes_one_login_in_five_minutes() {
-        let mut s = Situation { policy: true, tried: Some(at(0)), now: at(299), ..calm() };
+        let mut s = Situation {
+            policy: true,
+            tried: Some(at(0)),
+            now: at(299),
+            ..calm()
+        };
         assert_eq!(next(&s), Step::Dismiss);
         s.now = at(300);
         assert_eq!(next(&s), Step::Acquire(Why::Policy));
         // A file is read as often as anybody likes.
-        let s = Situation { policy: true, login: false, tried: Some(at(0)), ..calm() };
+        let s = Situation {
+            policy: true,
+            login: false,
+            tried: Some(at(0)),
+            ..calm()
+        };
         assert_eq!(next(&s), Step::Acquire(Why::Policy));
     }
 
     #[test]
     fn files_matter_at_once_where_the_token_is_in_them() {
-        let s = Situation { files: true, login: false, ..calm() };
+        let s = Situation {
+            files: true,
+            login: false,
+            ..calm()
+        };
         assert_eq!(next(&s), Step::Acquire(Why::Files));
-        let s = Situation { files: true, upkeep: Upkeep::Renew(at(5)), ..calm() };
-        assert_eq!(next(&s), Step::Wait(Some(at(5))), "a valid token of a login stays");
+        let s = Situation {
+            files: true,
+            upkeep: Upkeep::Renew(at(5)),
+            ..calm()
+        };
+        assert_eq!(
+            next(&s),
+            Step::Wait(Some(at(5))),
+            "a valid token of a login stays"
+        );
     }
 }
