@@ -152,3 +152,55 @@ fn without_userinfo(line: &str) -> String {
         None => line.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::node::parse;
+    use crate::config::schema;
+
+    #[test]
+    fn a_credential_is_hidden_on_every_line_of_it() {
+        let text =
+            "a:\n  token: |\n    one\n\n    two\n  b: 1\n  roleId: x\n    y\nc: {token: z, d: 1}\n";
+        let masks = Masks::of(&parse(text).unwrap());
+        let shown: Vec<String> = text
+            .lines()
+            .enumerate()
+            .map(|(index, line)| masks.apply(index + 1, line))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "a:",
+                "  token: [redacted]",
+                "[redacted]",
+                "[redacted]",
+                "[redacted]",
+                "  b: 1",
+                "  roleId: [redacted]",
+                "[redacted]",
+                "c: {token: [redacted]",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_a_line_that_could_not_be_parsed_only_what_is_clear_is_shown() {
+        for (line, shown) in [
+            ("  address: a: b", "  address: a: b"),
+            ("  - name: 'x", "  - name: 'x"),
+            ("  token: x: y", "  token: [redacted]"),
+            ("  {address: a, token: b: c}", "  {address: [redacted]"),
+            (
+                "  address: https://u:p@v: x",
+                "  address: https://[redacted]@v: x",
+            ),
+            ("secretStore: !x y", "[redacted]"),
+            ("    s.abcdef", "    [redacted]"),
+            ("", "[redacted]"),
+        ] {
+            assert_eq!(unparsed(line, schema::is_value), shown, "{line}");
+        }
+    }
+}

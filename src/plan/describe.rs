@@ -47,6 +47,8 @@ pub fn describe(plan: &Plan) -> String {
 }
 
 fn line(out: &mut String, indent: usize, text: &str) {
+    // Paths and names are foreign text, and this goes to a terminal.
+    let text = text.replace(char::is_control, "\u{fffd}");
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{:indent$}{text}", "");
 }

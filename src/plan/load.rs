@@ -10,8 +10,8 @@ use crate::config::{
 };
 
 use super::Purpose;
+use super::claims::Claims;
 use super::model::{Notice, Plan};
-use super::outputs::Claims;
 use super::scope::Scope;
 use super::secret::{self, Common, Stores};
 use super::store::{self, DEFAULT};

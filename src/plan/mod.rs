@@ -7,6 +7,7 @@
 
 mod address;
 mod auth;
+mod claims;
 mod credentials;
 mod describe;
 mod diff;
@@ -17,6 +18,7 @@ mod proxy;
 mod scope;
 mod secret;
 mod store;
+mod templates;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::config::{self, At, DurationError, Section, check_name, nearest, parse_duration, shown};
 
 use super::auth::Outcome;
+use super::claims::Claims;
 use super::model::{Interval, KvVersion, Layout, Secret, SessionKey, SessionPlan, Source};
-use super::outputs::{self, Claims};
+use super::outputs;
 use super::scope::{Refusal, Scope, namespace, segments};
 use super::store::{self, DEFAULT, kv_version};
 

@@ -553,6 +553,48 @@ fn bad_variables_name_themselves() {
     );
 }
 
+#[test]
+fn a_template_error_points_into_the_template() {
+    let text = secret(
+        "template:\n  data:\n    a: |\n      ok {{ .x }}\n      no {{> y }}\n    b: 'x {{ . | nosuch }}'\n\
+         files: [{path: /s/a, template: a}, {path: /s/b, template: b}]",
+    );
+    let problems = run(&text, &[]).unwrap_err().problems;
+    let places: Vec<_> = problems
+        .iter()
+        .map(|p| (p.place.unwrap(), p.key.as_str()))
+        .collect();
+    assert_eq!(places.len(), 2, "{problems:?}");
+    assert_eq!(places[0].0.0, 9);
+    assert_eq!(places[1].0.0, 10);
+    assert_eq!(places[0].1, "secrets[0].template.data.a");
+}
+
+#[test]
+fn a_path_that_go_resolved_is_refused_with_what_it_meant() {
+    let text = secret("files: [{path: /s/x/../a, field: x}]");
+    let problem = run(&text, &[]).unwrap_err().problems.remove(0);
+    assert_eq!(problem.key, "secrets[0].files[0].path");
+    assert_eq!(
+        problem.help.as_deref(),
+        Some("write `/s/a`, which is what the Go tool made of it")
+    );
+}
+
+#[test]
+fn odd_line_breaks_do_not_shift_the_mask() {
+    for broken in ["\u{2028}", "\u{85}", "\r", "\u{2029}", "\r\n"] {
+        let text = format!(
+            "# a{broken}# b{broken}# c\nsecretStore:\n  address: x\n  token: hunter2\n  y: 1\nsecrets: []\n"
+        );
+        let shown = refused(&text, &[]);
+        assert!(
+            shown.contains("address: x") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

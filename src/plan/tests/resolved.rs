@@ -249,7 +249,7 @@ fn the_environment_wins_and_is_named() {
         &[
             ("VAULT_ADDR", "https://vault"),
             ("BAO_ADDR", "https://bao"),
-            ("VAULT_TOKEN", " t "),
+            ("VAULT_TOKEN", " t${X "),
             ("VAULT_NAMESPACE", ""),
             ("VAULT_SKIP_VERIFY", "on"),
         ],
@@ -261,7 +261,7 @@ fn the_environment_wins_and_is_named() {
     let Auth::Token(Credential::Inline(token)) = &plan.sessions[0].auth else {
         panic!()
     };
-    assert_eq!(token.expose(), "t");
+    assert_eq!(token.expose(), "t${X");
     assert_eq!(
         notices(&plan, false),
         [
