@@ -19,6 +19,14 @@ impl Environment {
         )
     }
 
+    /// The same with another value for a variable (of the command line); empty is as good as not set
+    /// for most.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// The value of a variable, empty or not.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -28,6 +28,15 @@ pub(crate) fn read(file: &Path, report: &mut Report) -> Result<(Source, Document
         problems: vec![problem],
         lines: Default::default(),
     })?;
+    read_text(file, text, report)
+}
+
+/// The same for a text that is at hand; `file` is what messages call it.
+pub(crate) fn read_text(
+    file: &Path,
+    text: Zeroizing<String>,
+    report: &mut Report,
+) -> Result<(Source, Document), Problems> {
     let source = Source {
         file: file.to_owned(),
         text,

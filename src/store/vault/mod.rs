@@ -23,4 +23,5 @@ mod token;
 mod upkeep;
 mod wire;
 
+pub(crate) use kv::{encoded, fetched, request_path};
 pub(crate) use store::{Retired, Surroundings, VaultStore};
