@@ -35,6 +35,10 @@ struct TopLevel {
 /// What to do.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one, for as long as the program runs"
+)]
 pub(super) enum Command {
     Run(Run),
     Isready(Isready),

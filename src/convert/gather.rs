@@ -820,7 +820,7 @@ impl Gatherer<'_, '_> {
                     Ok(tags) => find.tags.iter().all(|(key, value)| {
                         tags.expose().get(key).is_some_and(|tag| match tag {
                             Json::String(text) => text == value,
-                            other => other.to_string() == *value,
+                            other => &*other.to_string() == value.as_str(),
                         })
                     }),
                     Err(message) => {

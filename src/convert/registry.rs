@@ -16,11 +16,14 @@ pub(super) enum Meant {
     Other(String),
 }
 
+/// A namespace, and what stands there.
+type Placed = (Option<String>, Meant);
+
 /// All stores.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     defaults: Defaults,
-    found: HashMap<(bool, String), Vec<(Option<String>, Meant)>>,
+    found: HashMap<(bool, String), Vec<Placed>>,
     vaults: Vec<Vault>,
     /// Those that no manifest describes, by the name that is asked for.
     assumed: HashMap<(bool, String), usize>,
