@@ -57,6 +57,7 @@ impl Narrator {
             unchanged,
             took,
             warnings,
+            preview,
             ..
         } = report
         else {
@@ -76,6 +77,9 @@ impl Narrator {
                 "the secret is current again");
         }
         let version = version.unwrap_or(0);
+        if preview.is_some() {
+            return;
+        }
         if written.is_empty() {
             if known.last_success.is_none() {
                 info!(target: "sync", secret, store, version, duration_ms, unchanged;
