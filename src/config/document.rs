@@ -14,6 +14,10 @@ pub(crate) struct Document {
     pub(crate) stores: Vec<(String, Store)>,
     /// `secrets`, where written, and where they stand.
     pub(crate) secrets: Option<(At, Vec<Secret>)>,
+    /// Whether `secrets` is there in a form that is reported already.
+    pub(crate) secrets_spoilt: bool,
+    /// `secretStore` likewise.
+    pub(crate) store_spoilt: bool,
     /// `limits`.
     pub(crate) limits: Section,
 }
@@ -48,6 +52,8 @@ impl Document {
         let mut section = Section::read(root, top, schema::ROOT, report);
         let secrets_at = section.at_of("secrets");
         Self {
+            secrets_spoilt: section.is_spoilt(&["secrets"]),
+            store_spoilt: section.is_spoilt(&["secretStore"]),
             store: section
                 .take_map("secretStore")
                 .map(|(at, node)| Store::read(node, at, report)),
@@ -133,7 +139,9 @@ impl Secret {
 fn templates(node: Node, at: At, report: &mut Report) -> Vec<(String, Text)> {
     let mut section = Section::read(node, at, schema::TEMPLATE, report);
     let Some((at, data)) = section.take_map("data") else {
-        report.error(&section.at, "missing key `data`");
+        if !section.is_spoilt(&["data"]) {
+            report.error(&section.at, "missing key `data`");
+        }
         return Vec::new();
     };
     let mut templates = Vec::new();

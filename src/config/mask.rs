@@ -72,7 +72,8 @@ impl Masks {
         }
     }
 
-    fn hide_from(&mut self, place: Option<(usize, usize)>) {
+    /// Hides a line from a place on.
+    pub(crate) fn hide_from(&mut self, place: Option<(usize, usize)>) {
         let Some((line, column)) = place else { return };
         let from = self.hidden.entry(line).or_insert(column);
         *from = column.min(*from);
@@ -105,9 +106,9 @@ impl Masks {
     }
 }
 
-/// A line of a file that could not be parsed: shown where it is clear that nothing secret is in
-/// it, else up to its first colon.
-pub(crate) fn unparsed(line: &str, known: impl Fn(&str) -> bool) -> String {
+/// A line of a file that could not be parsed: shown where it begins with a harmless key of ours
+/// and nothing in it looks like a credential, else hidden.
+pub(crate) fn unparsed(line: &str, is_value: impl Fn(&str) -> bool) -> String {
     let lower = line.to_ascii_lowercase();
     let suspicious = [
         "token",
@@ -125,11 +126,11 @@ pub(crate) fn unparsed(line: &str, known: impl Fn(&str) -> bool) -> String {
         .next()
         .unwrap_or_default()
         .trim_matches([' ', '"', '\'']);
-    if known(key) && !suspicious {
+    if is_value(key) && !suspicious {
         return without_userinfo(line);
     }
     match line.find(':') {
-        Some(colon) if known(key) => format!("{}: {REDACTED}", &line[..colon]),
+        Some(colon) if is_value(key) => format!("{}: {REDACTED}", &line[..colon]),
         _ => {
             let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
             format!("{indent}{REDACTED}")
@@ -149,5 +150,57 @@ fn without_userinfo(line: &str) -> String {
     match rest[..end].rfind('@') {
         Some(at) => format!("{}{REDACTED}{}", &line[..start], &rest[at..]),
         None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::node::parse;
+    use crate::config::schema;
+
+    #[test]
+    fn a_credential_is_hidden_on_every_line_of_it() {
+        let text =
+            "a:\n  token: |\n    one\n\n    two\n  b: 1\n  roleId: x\n    y\nc: {token: z, d: 1}\n";
+        let masks = Masks::of(&parse(text).unwrap());
+        let shown: Vec<String> = text
+            .lines()
+            .enumerate()
+            .map(|(index, line)| masks.apply(index + 1, line))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "a:",
+                "  token: [redacted]",
+                "[redacted]",
+                "[redacted]",
+                "[redacted]",
+                "  b: 1",
+                "  roleId: [redacted]",
+                "[redacted]",
+                "c: {token: [redacted]",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_a_line_that_could_not_be_parsed_only_what_is_clear_is_shown() {
+        for (line, shown) in [
+            ("  address: a: b", "  address: a: b"),
+            ("  - name: 'x", "  - name: 'x"),
+            ("  token: x: y", "  token: [redacted]"),
+            ("  {address: a, token: b: c}", "  {address: [redacted]"),
+            (
+                "  address: https://u:p@v: x",
+                "  address: https://[redacted]@v: x",
+            ),
+            ("secretStore: !x y", "[redacted]"),
+            ("    s.abcdef", "    [redacted]"),
+            ("", "[redacted]"),
+        ] {
+            assert_eq!(unparsed(line, schema::is_value), shown, "{line}");
+        }
     }
 }

@@ -47,7 +47,7 @@ impl Problems {
         if !problem.key.is_empty() {
             text.push_str(&format!(": {}", problem.key));
         }
-        text.push_str(&format!(": {}", problem.message));
+        text.push_str(&format!(": {}", clean(&problem.message)));
         if let Some((line, column)) = problem.place
             && let Some(source) = self.lines.get(&line)
         {
@@ -83,21 +83,27 @@ fn excerpt(line: usize, column: usize, source: &str) -> String {
 
 /// The part of a long line around the column, and how many characters were left out before it.
 fn window(column: usize, source: &str) -> (usize, String) {
-    let clean = |c: char| {
-        if c.is_control() && c != '\t' {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
     let length = source.chars().count();
     let start = if length <= WINDOW {
         0
     } else {
         column.saturating_sub(WINDOW / 2).min(length - WINDOW)
     };
-    let shown = source.chars().skip(start).take(WINDOW).map(clean).collect();
-    (start, shown)
+    let shown = source.chars().skip(start).take(WINDOW).collect::<String>();
+    (start, clean(&shown))
+}
+
+/// Foreign text, made safe for a terminal.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 impl fmt::Display for Problems {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::file::lines;
 use super::mask::Masks;
 use super::{Problem, Problems};
 
@@ -158,8 +159,7 @@ impl Report {
             .iter()
             .filter_map(|problem| problem.place.map(|(line, _)| line))
             .collect();
-        let lines = source
-            .lines()
+        let lines = lines(source)
             .enumerate()
             .filter(|(index, _)| wanted.contains(&(index + 1)))
             .map(|(index, line)| (index + 1, self.masks.apply(index + 1, line)))

@@ -137,8 +137,8 @@ pub(crate) const LIMITS: Keys = &[
     ("maxResponseBytes", Takes::Value),
 ];
 
-/// Whether any map knows this key.
-pub(crate) fn knows(key: &str) -> bool {
+/// Whether any map has this key with a single value.
+pub(crate) fn is_value(key: &str) -> bool {
     [
         ROOT,
         STORE,
@@ -150,5 +150,5 @@ pub(crate) fn knows(key: &str) -> bool {
         LIMITS,
     ]
     .iter()
-    .any(|keys| keys.iter().any(|(name, _)| *name == key))
+    .any(|keys| keys.contains(&(key, Takes::Value)))
 }

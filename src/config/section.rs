@@ -1,6 +1,6 @@
 //! One map of the file, read against its keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroizing;
 
@@ -25,6 +25,8 @@ pub(crate) struct Section {
     pub(crate) at: At,
     texts: BTreeMap<&'static str, Text>,
     parts: BTreeMap<&'static str, (At, Node)>,
+    /// Keys that were meant, it seems, but are mistyped or of the wrong kind.
+    spoilt: BTreeSet<&'static str>,
 }
 
 impl Section {
@@ -34,19 +36,23 @@ impl Section {
             at,
             texts: BTreeMap::new(),
             parts: BTreeMap::new(),
+            spoilt: BTreeSet::new(),
         }
     }
 
     /// Reads a map; what does not fit the keys is reported.
     pub(crate) fn read(node: Node, at: At, keys: Keys, report: &mut Report) -> Self {
         let mut section = Self::empty(at);
+        if !matches!(node.value, Value::Map(_) | Value::Null) {
+            section.spoilt.extend(keys.iter().map(|(name, _)| *name));
+        }
         for entry in entries(node, &section.at, report) {
             if entry.key.starts_with("x-") {
                 continue;
             }
             let at = section.at.key(&entry.key, entry.place);
             let Some((name, takes)) = keys.iter().find(|(name, _)| *name == entry.key) else {
-                unknown(&entry, &at, keys, report);
+                section.spoilt.extend(unknown(&entry, &at, keys, report));
                 continue;
             };
             match (takes, entry.node.value) {
@@ -60,10 +66,16 @@ impl Section {
                     let place = entry.node.place;
                     section.parts.insert(name, (at, Node { place, value }));
                 }
-                (takes, value) => report.error(
-                    &at,
-                    format!("expected {}, found {}", takes.as_str(), value.kind()),
-                ),
+                (takes, value) => {
+                    section.spoilt.insert(name);
+                    if let Value::Text(_) = value {
+                        report.masks.hide_from(entry.node.place);
+                    }
+                    report.error(
+                        &at,
+                        format!("expected {}, found {}", takes.as_str(), value.kind()),
+                    );
+                }
             }
         }
         section
@@ -82,6 +94,12 @@ impl Section {
     /// Takes a value away.
     pub(crate) fn remove(&mut self, key: &str) {
         self.texts.remove(key);
+    }
+
+    /// Whether one of the keys is there in a form that is reported already, so that its absence
+    /// is no news.
+    pub(crate) fn is_spoilt(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.spoilt.contains(key))
     }
 
     /// Takes the items of a list out.
@@ -120,21 +138,28 @@ pub(crate) fn entries(node: Node, at: &At, report: &mut Report) -> Vec<Entry> {
         Value::Map(entries) => entries,
         Value::Null => Vec::new(),
         other => {
+            // Who can tell what it was meant to be?
+            if let Value::Text(_) = other {
+                report.masks.hide_from(node.place);
+            }
             report.error(at, format!("expected a map, found {}", other.kind()));
             Vec::new()
         }
     }
 }
 
-fn unknown(entry: &Entry, at: &At, keys: Keys, report: &mut Report) {
+/// Reports an unknown key; the answer is the key that was meant, it seems.
+fn unknown(entry: &Entry, at: &At, keys: Keys, report: &mut Report) -> Option<&'static str> {
     report.masks.hide(&entry.node);
     let names = keys.iter().map(|(name, _)| *name);
     let message = format!("unknown key `{}`", shown(&entry.key));
-    match nearest(&entry.key, names.clone()) {
+    let meant = nearest(&entry.key, names.clone());
+    match meant {
         Some(name) => report.error_help(at, message, format!("did you mean `{name}`?")),
         None => {
             let known: Vec<&str> = names.collect();
             report.error_help(at, message, format!("known here: {}", known.join(", ")));
         }
     }
+    meant
 }

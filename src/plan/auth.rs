@@ -56,6 +56,18 @@ impl Method {
     }
 }
 
+/// The keys that tell how to log in.
+const KEYS: [&str; 8] = [
+    "authMethod",
+    "token",
+    "tokenFile",
+    "roleId",
+    "roleIdFile",
+    "secretId",
+    "secretIdFile",
+    "certRole",
+];
+
 /// What a section says about logging in.
 pub(super) enum Outcome {
     /// All of it.
@@ -75,6 +87,7 @@ pub(super) fn resolve(
 ) -> Outcome {
     let method = match method(scope, section) {
         Ok(Some(method)) => method,
+        Ok(None) if section.is_spoilt(&KEYS) => return Outcome::Wrong,
         Ok(None) => return Outcome::Nothing,
         Err(()) => return Outcome::Wrong,
     };
@@ -195,6 +208,9 @@ fn cert(
 ) -> Option<Auth> {
     let mount = mount(scope, section, Method::Cert);
     let role = scope.non_empty(section, "certRole").map(|(_, role)| role);
+    if client.is_none() && section.is_spoilt(&["tlsClientCert", "tlsClientKey"]) {
+        return None;
+    }
     if client.is_none() {
         scope.report.error(
             &section.at_of("authMethod"),
@@ -240,6 +256,7 @@ fn require(
 ) -> Option<Credential> {
     match credential(scope, section, inline, file) {
         Ok(Some(credential)) => Some(credential),
+        Ok(None) if section.is_spoilt(&[inline, file]) => None,
         Ok(None) => {
             scope.report.error(
                 &section.at_of("authMethod"),

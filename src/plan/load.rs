@@ -10,8 +10,8 @@ use crate::config::{
 };
 
 use super::Purpose;
+use super::claims::Claims;
 use super::model::{Notice, Plan};
-use super::outputs::Claims;
 use super::scope::Scope;
 use super::secret::{self, Common, Stores};
 use super::store::{self, DEFAULT};
@@ -73,16 +73,20 @@ fn resolve(scope: &mut Scope<'_>, document: Document) -> Option<Plan> {
     let max_response_bytes = size(scope, limits, "maxResponseBytes", MAX_RESPONSE_BYTES);
 
     let mut stores = Vec::new();
-    if let Some(default) = default_store(scope, document.store) {
+    let default = default_store(scope, document.store);
+    let default_is_missing = default.is_none() && !document.store_spoilt;
+    if let Some(default) = default {
         stores.push(store::resolve(scope, DEFAULT, &default, max_response_bytes));
     }
     for (name, store) in &document.stores {
         stores.push(store::resolve(scope, name, store, max_response_bytes));
     }
-    let mut stores = Stores::new(stores);
+    let mut stores = Stores::new(stores, default_is_missing);
 
     let Some((at, secrets)) = document.secrets else {
-        scope.report.error(&At::default(), "missing key `secrets`");
+        if !document.secrets_spoilt {
+            scope.report.error(&At::default(), "missing key `secrets`");
+        }
         return None;
     };
     check_number(scope, &at, secrets.len(), max_secrets);

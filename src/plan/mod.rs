@@ -7,6 +7,9 @@
 
 mod address;
 mod auth;
+mod claims;
+mod credentials;
+mod describe;
 mod diff;
 mod load;
 mod model;
@@ -15,11 +18,14 @@ mod proxy;
 mod scope;
 mod secret;
 mod store;
+mod templates;
 #[cfg(test)]
 mod tests;
 pub mod tls;
 
 pub use crate::config::Daemon;
+pub use credentials::{CredentialProblem, inspect};
+pub use describe::describe;
 pub use diff::{Diff, diff};
 pub use load::load;
 pub use model::{

@@ -271,4 +271,6 @@ pub struct Output {
     pub target: Target,
     /// What.
     pub content: Content,
+    /// The name of its template below `template.data`, for people.
+    pub template: Option<String>,
 }

@@ -91,6 +91,14 @@ impl Scope<'_> {
         })
     }
 
+    /// Reports that a key is absent, unless it is there in a form that is reported already.
+    pub(super) fn missing(&mut self, section: &Section, key: &str) {
+        if !section.is_spoilt(&[key]) {
+            self.report
+                .error(&section.at, format!("missing key `{key}`"));
+        }
+    }
+
     /// A value as plain text.
     pub(super) fn string(&mut self, section: &Section, key: &str) -> Option<(At, String)> {
         let value = self.value(section, key)?;

@@ -1,14 +1,15 @@
 //! Secrets: what each reads, how often, and with which login.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, At, DurationError, Section, check_name, nearest, parse_duration, shown};
 
 use super::auth::Outcome;
+use super::claims::Claims;
 use super::model::{Interval, KvVersion, Layout, Secret, SessionKey, SessionPlan, Source};
-use super::outputs::{self, Claims};
+use super::outputs;
 use super::scope::{Refusal, Scope, namespace, segments};
 use super::store::{self, DEFAULT, kv_version};
 
@@ -21,16 +22,19 @@ pub(super) struct Stores {
     pub(super) sessions: Vec<Arc<SessionPlan>>,
     /// Sessions whose login is wrong, so that it is told once.
     refused: Vec<SessionKey>,
-    known: HashMap<SessionKey, ()>,
+    known: HashSet<SessionKey>,
+    /// Whether `secretStore` is not there at all.
+    default_is_missing: bool,
 }
 
 impl Stores {
-    pub(super) fn new(all: Vec<store::Resolved>) -> Self {
+    pub(super) fn new(all: Vec<store::Resolved>, default_is_missing: bool) -> Self {
         Self {
             all,
             sessions: Vec::new(),
             refused: Vec::new(),
-            known: HashMap::new(),
+            known: HashSet::new(),
+            default_is_missing,
         }
     }
 }
@@ -98,7 +102,7 @@ fn name(
     common: &mut Common,
 ) -> Option<String> {
     let Some(_) = section.text("name") else {
-        scope.report.error(&section.at, "missing key `name`");
+        scope.missing(section, "name");
         return None;
     };
     let (at, name) = scope.string(section, "name")?;
@@ -249,7 +253,9 @@ fn key(scope: &mut Scope<'_>, section: &Section) -> Option<String> {
         (None, Some(_)) => "path",
         (Some(_), None) => "key",
         (None, None) => {
-            scope.report.error(&section.at, "missing key `key`");
+            if !section.is_spoilt(&["path", "sources"]) {
+                scope.missing(section, "key");
+            }
             return None;
         }
     };
@@ -305,7 +311,7 @@ fn chosen_store(scope: &mut Scope<'_>, section: &Section, stores: &Stores) -> Op
         None => (section.at.clone(), DEFAULT.to_owned()),
     };
     let found = stores.all.iter().position(|store| store.name == name);
-    if found.is_none() {
+    if found.is_none() && (name != DEFAULT || stores.default_is_missing) {
         if name == DEFAULT {
             // Told once, for the whole file.
             scope.report.error_help(
@@ -364,7 +370,7 @@ fn session(
             .clone()
             .unwrap_or_else(|| default.to_owned()),
     };
-    if stores.known.contains_key(&key) {
+    if stores.known.contains(&key) {
         return Some(key);
     }
     match &login.auth {
@@ -374,7 +380,7 @@ fn session(
                 auth: auth.clone(),
                 client: login.client.clone(),
             }));
-            stores.known.insert(key.clone(), ());
+            stores.known.insert(key.clone());
             Some(key)
         }
         Outcome::Nothing => {

@@ -117,6 +117,9 @@ pub(super) fn resolve(
 
 fn address(scope: &mut Scope<'_>, section: &Section) -> Option<Address> {
     if section.text("address").is_none() {
+        if section.is_spoilt(&["address"]) {
+            return None;
+        }
         scope.report.error_help(
             &section.at,
             "missing key `address`",

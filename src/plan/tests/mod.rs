@@ -1,5 +1,7 @@
 //! Whole configurations in, plans and problems out.
 
+mod changes;
+mod credential_files;
 mod problems;
 mod resolved;
 
