@@ -56,7 +56,7 @@ fn dispatch(words: &[String], environment: Environment) -> Exit {
     let config = arguments.config;
     match arguments.command {
         Command::Run(options) => with_config(config, &environment, |file| {
-            run::main(file, options, environment.clone())
+            run::main(&file, &options, environment.clone())
         }),
         Command::Validate(_) => with_config(config, &environment, |file| {
             validate::main(&file, &environment)

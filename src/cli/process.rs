@@ -2,7 +2,7 @@
 
 use rustix::fs::Mode;
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask,
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
 };
 
 /// No core dumps, no debugger of the same user, no file that others may read by accident, no new
@@ -31,4 +31,18 @@ pub fn harden() -> Vec<String> {
     .into_iter()
     .filter_map(|(what, done)| Some(format!("cannot {what}: {}", done.err()?)))
     .collect()
+}
+
+/// Takes what the system allows and a daemon of many secrets needs: all the descriptors of the
+/// hard limit (a group of files holds one each while it is staged), and an error rather than a
+/// signal for a file beyond the size limit. What is refused shows where it is missed.
+pub fn take_room() {
+    let files = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    let _ = setrlimit(Resource::Nofile, raised);
+    let too_large = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, too_large);
 }

@@ -1,15 +1,240 @@
-//! `run`: the daemon.
+//! `run`: the daemon, `--once`, `--dry-run`.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+use log::{info, warn};
 
 use super::arguments::Run;
 use super::console;
 use super::exit::Exit;
-use crate::config::Environment;
+use super::process::{harden, take_room};
+use crate::clock::{Clock, Stop, SystemClock, Tick, pause};
+use crate::config::{Environment, daemon_settings};
+use crate::files::{Target, sweep};
+use crate::observe::log as logging;
+use crate::observe::status_file::{LockPolicy, LockStep, StatusFile, StatusLock};
+
+use crate::plan::tls::FileFault;
+use crate::plan::{self, CredentialProblem, Daemon, Layout, Plan, Purpose, inspect};
+use crate::sync::{OncePolicy, Outlook, Signal, Start, Supervisor, Watch, once, signals};
+
+/// A credential that is there but cannot be parsed may be in the middle of being written: it is
+/// looked at again for this long.
+const CREDENTIAL_PATIENCE: Duration = Duration::from_secs(5);
+const CREDENTIAL_AGAIN: Duration = Duration::from_millis(200);
 
 /// Runs until it is told to stop; with `--once` or `--dry-run`, until it is done.
-pub(super) fn main(config: PathBuf, options: Run, environment: Environment) -> Exit {
-    let _ = (config, options, environment);
-    console::fail(&"not built in");
-    Exit::Failure
+pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit {
+    let unhardened = harden();
+    take_room();
+    let daemon = match daemon_settings(&environment) {
+        Ok(daemon) => Arc::new(daemon),
+        Err(errors) => {
+            errors.iter().for_each(|error| console::fail(error));
+            return Exit::Unusable;
+        }
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let format = if daemon.log_json {
+        logging::Format::Json
+    } else {
+        logging::Format::Text
+    };
+    logging::init(daemon.log_level, format, Arc::clone(&clock));
+    for warning in unhardened {
+        warn!(target: "cli", "{warning}");
+    }
+    let signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            console::fail(&format_args!("cannot take signals over: {error}"));
+            return Exit::Failure;
+        }
+    };
+    if options.once || options.dry_run {
+        single(file, &environment, &daemon, &clock, &signals, options)
+    } else {
+        forever(file, environment, daemon, clock, signals)
+    }
+}
+
+fn single(
+    file: &Path,
+    environment: &Environment,
+    daemon: &Arc<Daemon>,
+    clock: &Arc<dyn Clock>,
+    signals: &Receiver<Signal>,
+    options: &Run,
+) -> Exit {
+    let Some(plan) = load(file, environment, &**clock) else {
+        return Exit::Unusable;
+    };
+    let policy = OncePolicy {
+        timeout: options.timeout(),
+        dry_run: options.dry_run,
+    };
+    let outcome = once(&plan, daemon, clock, signals, policy);
+    let mut preview = String::new();
+    for (name, lines) in &outcome.preview {
+        for line in lines {
+            preview.push_str(&format!("{name}: {line}\n"));
+        }
+    }
+    let printed = console::print(&preview);
+    for (name, failure) in &outcome.failed {
+        let message = format!("`{name}`: {failure}");
+        match &failure.remedy {
+            Some(remedy) => console::fail_with_help(&message, remedy),
+            None => console::fail(&message),
+        }
+    }
+    if outcome.failed.is_empty() {
+        printed
+    } else {
+        Exit::Failure
+    }
+}
+
+fn forever(
+    file: &Path,
+    environment: Environment,
+    daemon: Arc<Daemon>,
+    clock: Arc<dyn Clock>,
+    signals: Receiver<Signal>,
+) -> Exit {
+    let (changes, changed) = unbounded();
+    let watch = match Watch::start(Arc::clone(&clock), changes) {
+        Ok(watch) => watch,
+        Err(error) => {
+            console::fail(&format_args!("cannot start a thread: {error}"));
+            return Exit::Failure;
+        }
+    };
+    // Before the file is read, so that no change after that is missed.
+    watch.follow(vec![file.to_owned()]);
+    let Some(plan) = load(file, &environment, &*clock) else {
+        return Exit::Unusable;
+    };
+    let mut lock = StatusLock::new(&daemon.status_file);
+    let Some(policy) = take_lock(&mut lock, &*clock) else {
+        return Exit::Unusable;
+    };
+    sweep_left_overs(&plan);
+    info!(target: "sync", version = env!("CARGO_PKG_VERSION"), config = file.display().to_string(),
+        secrets = plan.secrets.len(), stores = plan.stores.len(); "secrets-sync starts");
+    let address = daemon
+        .metrics_port
+        .map(|port| SocketAddr::new(daemon.metrics_addr, port));
+    let outlook = Outlook::new(
+        Arc::clone(&clock),
+        address,
+        StatusFile::new(daemon.status_file.clone()),
+        lock,
+        policy,
+        &environment,
+    );
+    Supervisor::new(Start {
+        file: file.to_owned(),
+        environment,
+        daemon,
+        plan,
+        clock,
+        signals,
+        watch,
+        changed,
+        outlook,
+    })
+    .run();
+    Exit::Success
+}
+
+/// The plan, once its credentials are such that waiting for them makes sense.
+fn load(file: &Path, environment: &Environment, clock: &dyn Clock) -> Option<Plan> {
+    let plan = match plan::load(file, environment, Purpose::Run) {
+        Ok(plan) => plan,
+        Err(problems) => {
+            problems
+                .entries()
+                .for_each(|problem| console::fail(&problem));
+            return None;
+        }
+    };
+    let until = clock.now() + CREDENTIAL_PATIENCE;
+    loop {
+        let (broken, awaited): (Vec<_>, Vec<_>) = inspect(&plan).into_iter().partition(is_broken);
+        if broken.is_empty() {
+            for problem in awaited {
+                warn!(target: "config", path = problem.path.display().to_string(); "{}", problem.message);
+            }
+            return Some(plan);
+        }
+        if clock.now() >= until {
+            for problem in broken {
+                match &problem.help {
+                    Some(help) => console::fail_with_help(&problem.message, help),
+                    None => console::fail(&problem.message),
+                }
+            }
+            return None;
+        }
+        pause(clock, &Stop::never(), clock.now() + CREDENTIAL_AGAIN);
+    }
+}
+
+fn is_broken(problem: &CredentialProblem) -> bool {
+    problem.kind == FileFault::Malformed
+}
+
+/// Takes the lock beside the status file as long as its policy says; `None`: another daemon lives.
+fn take_lock(lock: &mut StatusLock, clock: &dyn Clock) -> Option<LockPolicy> {
+    let mut policy = LockPolicy::new(clock.now());
+    loop {
+        let now: Tick = clock.now();
+        match policy.step(now, lock.try_acquire()) {
+            LockStep::Held(_) | LockStep::RunOn(..) => return Some(policy),
+            LockStep::Wait(next) => {
+                pause(clock, &Stop::never(), next);
+            }
+            LockStep::GiveUp => {
+                console::fail_with_help(
+                    &format_args!(
+                        "`{}`: another secrets-sync holds the lock of this status file",
+                        lock.path().display()
+                    ),
+                    &"stop it, or give this one its own `STATUS_FILE`",
+                );
+                return None;
+            }
+        }
+    }
+}
+
+fn sweep_left_overs(plan: &Plan) {
+    let targets: Vec<(Vec<Target>, bool)> = plan
+        .secrets
+        .iter()
+        .map(|secret| {
+            let targets = secret
+                .outputs
+                .iter()
+                .map(|output| output.target.clone())
+                .collect();
+            (targets, secret.layout == Layout::Directory)
+        })
+        .collect();
+    let swept = sweep(
+        targets
+            .iter()
+            .map(|(targets, directory)| (&targets[..], *directory)),
+    );
+    for path in swept.removed {
+        info!(target: "files", path = path.display().to_string(); "removed what a killed daemon left behind");
+    }
+    for warning in swept.warnings {
+        warn!(target: "files", "{warning}");
+    }
 }

@@ -109,13 +109,26 @@ impl fmt::Display for WriteError {
             f,
             "cannot {} `{}`: {}",
             self.step,
-            self.path.display(),
+            shown(&self.path),
             self.cause
         )
     }
 }
 
 impl std::error::Error for WriteError {}
+
+/// A path as text of one line: control characters escaped.
+pub(super) fn shown(path: &Path) -> String {
+    let mut line = String::new();
+    for letter in path.to_string_lossy().chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
+}
 
 /// What an operator can do about it; `None` where the cause says it all.
 fn help(step: Step, errno: Errno) -> Option<String> {
@@ -188,6 +201,11 @@ mod tests {
         let failure = error.failure();
         assert_eq!(failure.error_type, ErrorType::Write);
         assert!(failure.remedy.unwrap().contains("CAP_CHOWN"));
+    }
+
+    #[test]
+    fn a_path_cannot_break_the_line() {
+        assert_eq!(shown(Path::new("/a\nb\x1b[1mü")), "/a\\nb\\u{1b}[1mü");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 
-use super::error::{Step, WriteError};
+use super::error::{Step, WriteError, shown};
 use super::look::Look;
 use super::stage;
 use super::sys::{self, Node};
@@ -18,7 +18,7 @@ pub(super) fn warning(path: &Path) -> String {
     format!(
         "`{}` is written in place: not atomic, a reader may see half of a change, and a crash \
          leaves it so until the next cycle; mounting its directory would avoid that",
-        path.display()
+        shown(path)
     )
 }
 
@@ -48,6 +48,13 @@ impl Existing {
             ));
         }
         Ok(Self { fd })
+    }
+
+    /// Shows that it can be given to its owner, by doing so: there is no other file to try on.
+    pub(super) fn prove(&self, look: Look, path: &Path) -> Result<(), WriteError> {
+        let node =
+            sys::node(&self.fd).map_err(|errno| WriteError::os(Step::LookAt, path, errno))?;
+        stage::give(&self.fd, &node, look, path)
     }
 
     /// Makes room, sets mode and owner, writes, truncates, syncs.

@@ -42,7 +42,9 @@ fn parse(text: &str, kind: &str, file: &str) -> Result<u32, String> {
     let mut lines = Vec::new();
     File::open(file)
         .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut lines))
-        .map_err(|error| format!("no {kind} `{text}`: cannot read `{file}`: {error}"))?;
+        .map_err(|error| {
+            format!("no {kind} `{text}`: cannot read `{file}`: {error}: give the number")
+        })?;
     find(&lines, text).ok_or_else(|| {
         format!("no {kind} `{text}` in `{file}`: names of other sources are not looked up, give the number")
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::error::WriteError;
+use super::error::{WriteError, shown};
 use super::in_place::{self, Existing};
 use super::look::{self, Look, Memory, Verdict};
 use super::stage::Staged;
@@ -21,7 +21,7 @@ pub(super) fn prove(targets: &[Target]) -> Result<Vec<String>, WriteError> {
             && let Some(node) = look::look(&dir, name, path)?
         {
             if target.in_place {
-                Existing::open(&dir, name, path)?;
+                Existing::open(&dir, name, path)?.prove(Look::of(target), path)?;
                 warnings.push(in_place::warning(path));
                 continue;
             }
@@ -121,7 +121,9 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         }
         committed.written.push(piece.path.clone());
     }
-    state.sync(&dirs)?;
+    state
+        .sync(&dirs)
+        .map_err(|error| halfway(error, &committed.written, &all))?;
     Ok(committed)
 }
 
@@ -131,12 +133,13 @@ fn halfway(mut error: WriteError, new: &[PathBuf], all: &[&Path]) -> WriteError 
         return error;
     }
     let list = |paths: &mut dyn Iterator<Item = &Path>| {
-        let names: Vec<_> = paths.map(|path| format!("`{}`", path.display())).collect();
+        let names: Vec<_> = paths.map(|path| format!("`{}`", shown(path))).collect();
         names.join(", ")
     };
     let done = list(&mut new.iter().map(PathBuf::as_path));
     let old = list(&mut all.iter().copied().skip(new.len()));
-    error.cause += &format!("; new already: {done}; not yet: {old}; the next cycle tries again");
+    let rest = if old.is_empty() { "none" } else { &old };
+    error.cause += &format!("; new already: {done}; not yet: {rest}; the next cycle tries again");
     error
 }
 

@@ -94,12 +94,7 @@ pub(super) fn dress(fd: &OwnedFd, look: Look, path: &Path) -> Result<(), WriteEr
     if node.mode != look.mode {
         sys::set_mode(fd, look.mode).map_err(|errno| WriteError::os(Step::SetMode, path, errno))?;
     }
-    let uid = (node.uid != look.uid).then_some(look.uid);
-    let gid = (node.gid != look.gid).then_some(look.gid);
-    if uid.is_some() || gid.is_some() {
-        sys::set_owner(fd, uid, gid)
-            .map_err(|errno| WriteError::os(Step::SetOwner, path, errno))?;
-    }
+    give(fd, &node, look, path)?;
     let node = sys::node(fd).map_err(looked)?;
     if look.is_that_of(&node) {
         return Ok(());
@@ -113,6 +108,16 @@ pub(super) fn dress(fd: &OwnedFd, look: Look, path: &Path) -> Result<(), WriteEr
         ),
     )
     .with_help("write to a file system that keeps modes and owners, such as a tmpfs"))
+}
+
+/// Sets what differs of owner and group: what is right needs no privilege.
+pub(super) fn give(fd: &OwnedFd, node: &Node, look: Look, path: &Path) -> Result<(), WriteError> {
+    let uid = (node.uid != look.uid).then_some(look.uid);
+    let gid = (node.gid != look.gid).then_some(look.gid);
+    if uid.is_none() && gid.is_none() {
+        return Ok(());
+    }
+    sys::set_owner(fd, uid, gid).map_err(|errno| WriteError::os(Step::SetOwner, path, errno))
 }
 
 /// Writes and syncs the content of a new file.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::error::Step;
+use super::error::{Step, shown};
 use super::look::{Look, Memory, Verdict};
 use super::{Target, WriteError, generation, name, separate, target};
 use crate::secret::SecretBytes;
@@ -164,7 +164,7 @@ impl Writer {
                 Some(format!(
                     "`{}` stays, though the secret has no field `{name}` any more: remove it \
                      yourself if nobody needs it",
-                    path.display()
+                    shown(&path)
                 ))
             })
             .collect()

@@ -11,15 +11,21 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 use rustls::RootCertStore;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{TlsFiles, TrustedRoots};
 
 /// No bundle of certificates is larger: system bundles are about 250 KiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
+
+const CLIENT_CERT: &str = "client certificate";
+const CLIENT_KEY: &str = "client key";
+const CA_CERT: &str = "`tlsCACert`";
+const CA_PATH: &str = "`tlsCAPath`";
 
 /// What is wrong with a certificate or key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,39 +163,16 @@ impl Roots {
 ///
 /// The first file that cannot be used.
 pub fn load_client(files: &TlsFiles) -> Result<ClientIdentity, TlsFileError> {
-    const CERT: &str = "client certificate";
-    let cert_pem = read(&files.cert, CERT)?;
-    let key_pem = read(&files.key, "client key")?;
-    let chain = certificates(&files.cert, CERT, &cert_pem)?;
-    let key = private_key(&files.key, &key_pem)?;
-    let provider = rustls::crypto::ring::default_provider();
-    let certified =
-        CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsFileError::new(
-                &files.cert,
-                FileFault::Mismatch,
-                format!(
-                    "client certificate {} does not belong to key {}",
-                    tick(&files.cert),
-                    tick(&files.key)
-                ),
-            )
-            .help("replace both files together; the first certificate of the file must be the client's own"),
-            rustls::Error::InvalidCertificate(_) => TlsFileError::new(
-                &files.cert,
-                FileFault::Malformed,
-                format!("{CERT} {}: malformed certificate 1", tick(&files.cert)),
-            ),
-            _ => TlsFileError::new(
-                &files.key,
-                FileFault::Malformed,
-                format!(
-                    "client key {}: malformed, or of a kind that is not supported",
-                    tick(&files.key)
-                ),
-            )
-            .help("use RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, or Ed25519"),
-        })?;
+    let cert_pem = read(&files.cert, CLIENT_CERT)?;
+    let key_pem = read(&files.key, CLIENT_KEY)?;
+    let chain = certificates(&files.cert, CLIENT_CERT, &cert_pem)?;
+    let mut key = private_key(&files.key, &key_pem)?;
+    let signing = any_supported_type(&key);
+    key.zeroize();
+    let certified = CertifiedKey::new(chain, signing.map_err(|error| unfit(files, &error))?);
+    certified
+        .keys_match()
+        .map_err(|error| unfit(files, &error))?;
     let mut context = Context::new(&SHA256);
     hash_into(&mut context, &cert_pem);
     hash_into(&mut context, &key_pem);
@@ -197,6 +180,26 @@ pub fn load_client(files: &TlsFiles) -> Result<ClientIdentity, TlsFileError> {
         certified: Arc::new(certified),
         hash: ContentHash::of(context),
     })
+}
+
+/// Why certificate and key, each read well, are of no use.
+fn unfit(files: &TlsFiles, error: &rustls::Error) -> TlsFileError {
+    let (cert, key) = (tick(&files.cert), tick(&files.key));
+    match error {
+        rustls::Error::InconsistentKeys(_) => TlsFileError::new(
+            &files.cert,
+            FileFault::Mismatch,
+            format!("{CLIENT_CERT} {cert} does not belong to key {key}"),
+        )
+        .help("replace both together; the first certificate must be the client's own"),
+        rustls::Error::InvalidCertificate(_) => malformed(&files.cert, CLIENT_CERT, 0),
+        _ => TlsFileError::new(
+            &files.key,
+            FileFault::Malformed,
+            format!("{CLIENT_KEY} {key}: malformed, or of a kind that is not supported"),
+        )
+        .help("use RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, or Ed25519"),
+    }
 }
 
 /// Reads whom to trust: `tlsCACert` and `tlsCAPath` alone where one is given, else the system's
@@ -216,10 +219,10 @@ pub fn load_roots(trusted: &TrustedRoots) -> Result<Roots, TlsFileError> {
         // No file has a say.
     } else if trusted.ca_cert.is_some() || trusted.ca_path.is_some() {
         if let Some(path) = &trusted.ca_cert {
-            let pem = read(path, "`tlsCACert`")?;
+            let pem = read(path, CA_CERT)?;
             hash_into(&mut context, &pem);
-            named.extend(certificates(path, "`tlsCACert`", &pem)?);
-            anchor(&mut store, path, "`tlsCACert`", &named)?;
+            named.extend(certificates(path, CA_CERT, &pem)?);
+            anchor(&mut store, path, CA_CERT, &named)?;
         }
         if let Some(directory) = &trusted.ca_path {
             for certificate in ca_path(directory, &mut store, &mut context)? {
@@ -258,10 +261,9 @@ fn ca_path(
     store: &mut RootCertStore,
     context: &mut Context,
 ) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
-    const WHAT: &str = "`tlsCAPath`";
     let entries = std::fs::read_dir(directory)
         .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-        .map_err(|error| unreadable(directory, WHAT, &error))?;
+        .map_err(|error| unreadable(directory, CA_PATH, &error))?;
     let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
     paths.sort();
     let mut found = Vec::new();
@@ -270,7 +272,7 @@ fn ca_path(
         if !std::fs::metadata(&path).is_ok_and(|file| file.is_file()) {
             continue;
         }
-        let pem = match read(&path, WHAT) {
+        let pem = match read(&path, CA_PATH) {
             Ok(pem) => pem,
             Err(error) if error.fault == FileFault::Empty => continue,
             Err(error) => return Err(error),
@@ -279,8 +281,8 @@ fn ca_path(
             continue;
         }
         hash_into(context, &pem);
-        let certificates = certificates(&path, WHAT, &pem)?;
-        anchor(store, &path, WHAT, &certificates)?;
+        let certificates = certificates(&path, CA_PATH, &pem)?;
+        anchor(store, &path, CA_PATH, &certificates)?;
         found.extend(certificates);
     }
     if found.is_empty() {
@@ -288,7 +290,7 @@ fn ca_path(
             directory,
             FileFault::Empty,
             format!(
-                "{WHAT} {}: no file of it holds a PEM certificate",
+                "{CA_PATH} {}: no file of it holds a PEM certificate",
                 tick(directory)
             ),
         ));
@@ -325,7 +327,7 @@ fn certificates(
             FileFault::Malformed,
             format!("{what} {}: no PEM certificate in it", tick(path)),
         )
-        .help("it must hold `-----BEGIN CERTIFICATE-----`; convert DER with `openssl x509 -inform der -in FILE -out FILE.pem`"));
+        .help("convert DER with `openssl x509 -inform der -in FILE -out FILE.pem`"));
     }
     Ok(chain)
 }
@@ -335,13 +337,18 @@ fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFil
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
         if contains(pem, b"ENCRYPTED") {
             return fault(format!(
-                "client key {}: it is encrypted with a pass phrase, which is not supported",
+                "{CLIENT_KEY} {}: it is encrypted with a pass phrase, which is not supported",
                 tick(path)
             ))
-            .help("decrypt it with `openssl pkey -in FILE -out KEY`, and keep the result readable by the daemon alone");
+            .help(
+                "decrypt it with `openssl pkey -in FILE -out KEY`, for the daemon alone to read",
+            );
         }
-        fault(format!("client key {}: no PEM private key in it", tick(path)))
-            .help("it must hold `-----BEGIN PRIVATE KEY-----` (or `RSA`, `EC PRIVATE KEY`)")
+        fault(format!(
+            "{CLIENT_KEY} {}: no PEM private key in it",
+            tick(path)
+        ))
+        .help("it must hold `-----BEGIN PRIVATE KEY-----` (or `RSA`, `EC PRIVATE KEY`)")
     })
 }
 
@@ -406,7 +413,7 @@ fn no_bundle() -> TlsFileError {
         FileFault::Missing,
         "this system has no bundle of certificate authorities",
     )
-    .help("install `ca-certificates`, set `SSL_CERT_FILE`, or name the server's authority in `tlsCACert`")
+    .help("install `ca-certificates`, or set `SSL_CERT_FILE` or `tlsCACert`")
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
@@ -426,3 +433,6 @@ fn hash_into(context: &mut Context, bytes: &[u8]) {
 fn tick(path: &Path) -> String {
     format!("`{}`", path.display())
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,21 +92,24 @@ fn exact(json: &str, depth: usize) -> Result<Value, FieldsError> {
     }
     let json = json.trim();
     let broken = |_| FieldsError::NotAnObject;
+    // Loops, not chains of iterators: each level is one frame on a worker's small stack.
     Ok(match json.as_bytes().first() {
-        Some(b'{') => Value::Object(
-            serde_json::from_str::<BTreeMap<String, &RawValue>>(json)
-                .map_err(broken)?
-                .into_iter()
-                .map(|(key, raw)| Ok((key, exact(raw.get(), depth + 1)?)))
-                .collect::<Result<_, FieldsError>>()?,
-        ),
-        Some(b'[') => Value::Array(
-            serde_json::from_str::<Vec<&RawValue>>(json)
-                .map_err(broken)?
-                .into_iter()
-                .map(|raw| exact(raw.get(), depth + 1))
-                .collect::<Result<_, FieldsError>>()?,
-        ),
+        Some(b'{') => {
+            let raw: BTreeMap<String, &RawValue> = serde_json::from_str(json).map_err(broken)?;
+            let mut map = Map::new();
+            for (key, raw) in raw {
+                map.insert(key, exact(raw.get(), depth + 1)?);
+            }
+            Value::Object(map)
+        }
+        Some(b'[') => {
+            let raw: Vec<&RawValue> = serde_json::from_str(json).map_err(broken)?;
+            let mut items = Vec::with_capacity(raw.len());
+            for raw in raw {
+                items.push(exact(raw.get(), depth + 1)?);
+            }
+            Value::Array(items)
+        }
         Some(b'-' | b'0'..=b'9') => {
             serde_json::from_str::<&RawValue>(json).map_err(broken)?;
             Value::Number(Number::from_string_unchecked(json.to_owned()))

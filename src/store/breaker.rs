@@ -171,7 +171,10 @@ impl Breaker {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            settings,
+            settings: Settings {
+                max_requests: settings.max_requests.max(1),
+                ..settings
+            },
             phase: Phase::Closed {
                 question: Question::None,
             },
@@ -363,6 +366,8 @@ impl Breaker {
             }
             (Phase::Open { by: By::Health, .. }, Health::Good) => {
                 self.epoch += 1;
+                // The probe that was planned is not made: its wait is that of the next.
+                self.probes = self.probes.saturating_sub(1);
                 self.phase = Phase::HalfOpen {
                     passed: 0,
                     failed: 0,

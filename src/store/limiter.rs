@@ -257,3 +257,201 @@ fn limits(demand: Demand) -> (f64, f64) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn no_more_than_the_limit_are_in_flight() {
+        let clock = ManualClock::new();
+        let limit = InFlight::new(2);
+        let take = || limit.acquire(&clock, &Stop::never(), clock.now());
+        let (first, _second) = (take().unwrap(), take().unwrap());
+        assert_eq!(take().unwrap_err(), Refused::Deadline);
+        drop(first);
+        let _third = take().unwrap();
+        assert_eq!(take().unwrap_err(), Refused::Deadline);
+    }
+
+    #[test]
+    fn those_who_wait_are_served_in_their_order() {
+        let clock = ManualClock::new();
+        let limit = InFlight::new(1);
+        let held = limit.acquire(&clock, &Stop::never(), clock.now()).unwrap();
+        let (told, order) = crossbeam_channel::unbounded();
+        let threads: Vec<_> = (0..5)
+            .map(|number| {
+                let (limit, waits, told) = (limit.clone(), clock.clone(), told.clone());
+                let thread = std::thread::spawn(move || {
+                    let until = waits.now() + secs(60);
+                    let permit = limit.acquire(&waits, &Stop::never(), until).unwrap();
+                    told.send(number).unwrap();
+                    drop(permit);
+                });
+                clock.wait_for_sleepers(number + 1);
+                thread
+            })
+            .collect();
+        drop(held);
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(lock(&limit.0).free, 1);
+    }
+
+    #[test]
+    fn a_waiter_that_gives_up_loses_no_place() {
+        let clock = ManualClock::new();
+        let limit = InFlight::new(1);
+        let held = limit.acquire(&clock, &Stop::never(), clock.now()).unwrap();
+        let (mut source, stop) = Stop::new();
+        let until = clock.now() + secs(5);
+        let wait = |stop: Stop| {
+            let (limit, clock) = (limit.clone(), clock.clone());
+            std::thread::spawn(move || limit.acquire(&clock, &stop, until).map(drop))
+        };
+        let (stopped, late) = (wait(stop), wait(Stop::never()));
+        clock.wait_for_sleepers(2);
+        source.stop();
+        assert_eq!(stopped.join().unwrap(), Err(Refused::Stopped));
+        clock.advance(secs(5));
+        assert_eq!(late.join().unwrap(), Err(Refused::Deadline));
+        assert!(lock(&limit.0).waiting.is_empty());
+        drop(held);
+        assert_eq!(lock(&limit.0).free, 1);
+    }
+
+    /// The held place is given back at the very moment at which the time is up.
+    struct AtOnce {
+        time: ManualClock,
+        held: Mutex<Option<Permit>>,
+    }
+
+    impl Clock for AtOnce {
+        fn now(&self) -> Tick {
+            self.time.now()
+        }
+        fn wall(&self) -> std::time::SystemTime {
+            self.time.wall()
+        }
+        fn alarm(&self, at: Tick) -> Receiver<std::time::Instant> {
+            drop(lock(&self.held).take());
+            self.time.advance(at.since(self.time.now()));
+            self.time.alarm(at)
+        }
+        fn chance(&self) -> f64 {
+            self.time.chance()
+        }
+    }
+
+    #[test]
+    fn a_place_handed_over_at_the_deadline_is_not_lost() {
+        let limit = InFlight::new(1);
+        // Which of the two is seen first is left to chance.
+        for _ in 0..64 {
+            let time = ManualClock::new();
+            let held = limit.acquire(&time, &Stop::never(), time.now()).unwrap();
+            let clock = AtOnce {
+                held: Mutex::new(Some(held)),
+                time,
+            };
+            let until = clock.now() + secs(5);
+            drop(limit.acquire(&clock, &Stop::never(), until));
+            assert_eq!(lock(&limit.0).free, 1);
+        }
+    }
+
+    #[test]
+    fn the_rate_is_twice_the_plan_and_twenty_and_the_burst_two_a_read() {
+        let demand = |rate, reads| limits(Demand { rate, reads });
+        assert_eq!(demand(0.5, 100), (21.0, 200.0));
+        assert_eq!(demand(0.0, 0), (20.0, 2.0));
+    }
+
+    /// When each of `count` requests that come at once may go, in milliseconds.
+    fn waits(bucket: &mut Bucket, count: usize, now: Tick) -> Vec<u128> {
+        (0..count).map(|_| bucket.take(now).as_millis()).collect()
+    }
+
+    #[test]
+    fn beyond_the_burst_one_at_a_time() {
+        let now = Tick::from_start(secs(10));
+        let mut bucket = Bucket::new(20.0, 4.0, now);
+        assert_eq!(waits(&mut bucket, 7, now), [0, 0, 0, 0, 50, 100, 150]);
+        assert_eq!(waits(&mut bucket, 2, now + secs(1)), [0, 0]);
+        let later = now + secs(1_000);
+        assert_eq!(waits(&mut bucket, 6, later), [0, 0, 0, 0, 50, 100]);
+    }
+
+    #[test]
+    fn in_an_hour_no_more_than_the_rate() {
+        let mut now = Tick::from_start(secs(10));
+        let mut bucket = Bucket::new(21.0, 200.0, now);
+        let end = now + secs(3_600);
+        let mut sent = 0;
+        while now < end {
+            now = now + bucket.take(now);
+            sent += 1;
+        }
+        assert!((75_790..=75_810).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_larger_plan_gets_its_larger_burst_at_once_and_a_smaller_loses_it() {
+        let now = Tick::default();
+        let mut bucket = Bucket::new(20.0, 4.0, now);
+        waits(&mut bucket, 4, now);
+        bucket.adjust(20.0, 10.0, now);
+        assert_eq!(waits(&mut bucket, 7, now), [0, 0, 0, 0, 0, 0, 50]);
+        bucket.refill(now);
+        bucket.adjust(20.0, 2.0, now);
+        assert_eq!(waits(&mut bucket, 3, now), [0, 0, 50]);
+    }
+
+    #[test]
+    fn a_token_that_was_waited_for_in_vain_is_given_back() {
+        let clock = ManualClock::new();
+        let limit = RateLimit::new(Demand::default(), clock.now());
+        for _ in 0..2 {
+            limit.acquire(&clock, &Stop::never()).unwrap();
+        }
+        let (source, stop) = Stop::new();
+        drop(source);
+        assert_eq!(limit.acquire(&clock, &stop), Err(Refused::Stopped));
+        assert_eq!(lock(&limit.limited).bucket.tokens, 0.0);
+    }
+
+    #[test]
+    fn a_refill_wakes_those_who_wait_for_the_rate() {
+        let clock = ManualClock::new();
+        let limit = Arc::new(RateLimit::new(
+            Demand {
+                rate: 0.0,
+                reads: 5,
+            },
+            clock.now(),
+        ));
+        for _ in 0..10 {
+            limit.acquire(&clock, &Stop::never()).unwrap();
+        }
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (limit, clock) = (Arc::clone(&limit), clock.clone());
+                std::thread::spawn(move || limit.acquire(&clock, &Stop::never()))
+            })
+            .collect();
+        clock.wait_for_sleepers(3);
+        limit.refill_full(clock.now());
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), Ok(()));
+        }
+        assert_eq!(lock(&limit.limited).bucket.tokens, 7.0);
+    }
+}

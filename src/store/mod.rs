@@ -3,6 +3,9 @@
 //! Knows no files but credentials and certificates, nothing of rendering, and does not log: what
 //! people should know is told as a [`StoreEvent`].
 
+mod backoff;
+mod bell;
+mod entrance;
 mod error;
 mod event;
 mod registry;
@@ -12,6 +15,7 @@ pub mod http;
 pub mod limiter;
 pub mod vault;
 
+pub use backoff::Backoff;
 pub use error::StoreError;
 pub use event::{BreakerState, SessionStatus, StoreEvent, StoreStatus};
 pub use registry::{Mode, Stores};

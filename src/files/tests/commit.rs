@@ -51,6 +51,25 @@ fn modes_are_exact_whatever_the_umask() {
 }
 
 #[test]
+fn writers_that_make_the_same_parents_at_once_agree_on_their_modes() {
+    for _ in 0..20 {
+        let home = Home::new();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let path = home.path(&format!("a/b/c/{thread}"));
+                scope.spawn(move || {
+                    with_umask(0o077, || write(vec![target(path)], &["x"]).unwrap());
+                });
+            }
+        });
+        assert_eq!(names(&home.path("a/b/c")).len(), 4);
+        for dir in ["a", "a/b", "a/b/c"] {
+            assert_eq!(look(home.path(dir)).0, 0o755, "{dir}");
+        }
+    }
+}
+
+#[test]
 fn parents_below_a_private_directory_are_private() {
     let home = Home::new();
     fs::create_dir(home.path("private")).unwrap();
@@ -79,7 +98,7 @@ fn drift_is_repaired() {
     for (what, drift) in drifts {
         drift();
         let committed = writer.commit(&contents).unwrap();
-        assert_eq!(committed.written, [path.clone()], "{what}");
+        assert_eq!(committed.written, std::slice::from_ref(&path), "{what}");
         assert_eq!(read(&path), "the content", "{what}");
         assert_eq!(look(&path).0, 0o640, "{what}");
         assert_eq!(writer.commit(&contents).unwrap().unchanged, 1, "{what}");

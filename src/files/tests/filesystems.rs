@@ -4,8 +4,7 @@ use super::*;
 
 #[test]
 fn a_full_file_system_leaves_every_old_file_and_no_temporary() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         let disk = home.dir.path().to_str().unwrap();
         mount(&["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
         let targets = vec![target(home.path("a")), target(home.path("b"))];
@@ -25,8 +24,7 @@ fn a_full_file_system_leaves_every_old_file_and_no_temporary() {
 
 #[test]
 fn no_inodes_left_is_found_by_the_proof() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         let disk = home.dir.path().to_str().unwrap();
         mount(&["-t", "tmpfs", "-o", "nr_inodes=2", "tmpfs", disk]);
         fs::write(home.path("a"), "").unwrap();
@@ -38,8 +36,7 @@ fn no_inodes_left_is_found_by_the_proof() {
 
 #[test]
 fn a_read_only_mount_is_found_by_the_proof() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         let disk = home.dir.path().to_str().unwrap();
         fs::write(home.path("in-place"), "old").unwrap();
         mount(&["--bind", disk, disk]);
@@ -61,22 +58,21 @@ fn a_read_only_mount_is_found_by_the_proof() {
 
 #[test]
 fn a_file_system_that_keeps_no_modes_is_refused() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         let image = home.path("image");
         fs::write(&image, vec![0; 1 << 20]).unwrap();
         fs::create_dir(home.path("disk")).unwrap();
-        let made = Command::new("mkfs.vfat").arg(&image).output();
-        if !made.is_ok_and(|output| output.status.success()) {
-            eprintln!("not run, for it needs mkfs.vfat");
+        let run = |command: &mut Command| {
+            let output = command.output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let disk = home.path("disk");
+        let made = run(Command::new("mkfs.vfat").arg(&image));
+        let options = ["-t", "vfat", "-o", "loop,quiet"];
+        if !made || !run(Command::new("mount").args(options).args([&image, &disk])) {
+            eprintln!("a_file_system_that_keeps_no_modes_is_refused: not run, for it needs vfat");
             return;
         }
-        mount(&[
-            "-o",
-            "loop,quiet",
-            image.to_str().unwrap(),
-            home.path("disk").to_str().unwrap(),
-        ]);
         let error = write(vec![target(home.path("disk/a"))], &["x"]).unwrap_err();
         assert!(error.help.unwrap().contains("keeps modes"));
         assert_eq!(names(&home.path("disk")), Vec::<String>::new());

@@ -213,8 +213,7 @@ fn a_vanished_fields_file_is_carried_over() {
 
 #[test]
 fn a_failure_before_the_switch_leaves_everything_as_it_was() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         mount(&[
             "-t",
             "tmpfs",
@@ -223,11 +222,11 @@ fn a_failure_before_the_switch_leaves_everything_as_it_was() {
             "tmpfs",
             home.dir.path().to_str().unwrap(),
         ]);
-        writer(&home, &["crt", "key"])
+        writer(home, &["crt", "key"])
             .commit(&files(&["cert", "key"]))
             .unwrap();
         let before = picture(&home.path("d"));
-        let mut writer = writer(&home, &["crt", "key", "new"]);
+        let mut writer = writer(home, &["crt", "key", "new"]);
         let huge = "x".repeat(100_000);
         let error = writer.commit(&files(&["1", "2", &huge])).unwrap_err();
         assert!(error.cause.contains("No space"), "{error}");
@@ -235,6 +234,73 @@ fn a_failure_before_the_switch_leaves_everything_as_it_was() {
         writer.commit(&files(&["1", "2", "3"])).unwrap();
         assert_eq!(read(home.path("d/new")), "3");
     });
+}
+
+#[test]
+fn when_the_switch_itself_fails_nothing_is_left_of_it() {
+    let home = Home::new();
+    let dir = home.path("d");
+    writer(&home, &["key"]).commit(&files(&["old"])).unwrap();
+    fs::create_dir(dir.join("..data_tmp")).unwrap();
+    let before = names(&dir);
+    let mut writer = writer(&home, &["key", "new"]);
+    let error = writer.commit(&files(&["1", "2"])).unwrap_err();
+    assert_eq!(error.path, dir.join("..data"));
+    assert_eq!(names(&dir), before);
+    assert_eq!(read(dir.join("key")), "old");
+    // What a crash leaves is a link, and no obstacle.
+    fs::remove_dir(dir.join("..data_tmp")).unwrap();
+    symlink("..somewhere", dir.join("..data_tmp")).unwrap();
+    writer.commit(&files(&["1", "2"])).unwrap();
+    assert_eq!(read(dir.join("new")), "2");
+}
+
+#[test]
+fn a_vanished_fields_file_that_cannot_have_a_second_name_is_moved() {
+    if !is_root() {
+        return;
+    }
+    let home = Home::new();
+    let dir = Target {
+        is_dir: true,
+        owner: Some(12345),
+        group: Some(12345),
+        ..target(home.path("d"))
+    };
+    let mut writer = Writer::new(vec![dir], true);
+    // Hard links to files of others that one may not open are forbidden by default
+    // (`fs.protected_hardlinks`).
+    let blind = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    without(blind | CapabilitySet::FOWNER, || {
+        writer.commit(&fields(&[("a", "1"), ("b", "2")])).unwrap();
+        writer.commit(&fields(&[("a", "3")])).unwrap();
+    });
+    assert_eq!(read(home.path("d/a")), "3");
+    assert_eq!(read(home.path("d/b")), "2");
+    assert_eq!(look(fs::canonicalize(home.path("d/b")).unwrap()).1, 12345);
+}
+
+#[test]
+fn anothers_generation_is_replaced_and_nothing_taken_from_it() {
+    if !is_root() {
+        return;
+    }
+    let home = Home::new();
+    let dir = home.path("d");
+    let theirs = dir.join("..2026_01_02_03_04_05.abcdefABCD09");
+    fs::create_dir_all(&theirs).unwrap();
+    for name in ["key", "extra"] {
+        fs::write(theirs.join(name), "x").unwrap();
+        chmod(&theirs.join(name), 0o640);
+    }
+    std::os::unix::fs::chown(&theirs, Some(12345), Some(12345)).unwrap();
+    symlink(theirs.file_name().unwrap(), dir.join("..data")).unwrap();
+    symlink("..data/key", dir.join("key")).unwrap();
+    writer(&home, &["key"]).commit(&files(&["x"])).unwrap();
+    let now = fs::canonicalize(dir.join("..data")).unwrap();
+    assert_eq!(look(&now).1, 0);
+    assert_eq!(names(&now), ["key"]);
+    assert!(!theirs.exists());
 }
 
 #[test]

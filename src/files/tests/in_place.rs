@@ -22,7 +22,7 @@ fn the_inode_stays_and_the_content_fits_longer_and_shorter() {
     assert_eq!(read(&path), "the old and rather long content");
     for content in ["short", "a longer one again", "x"] {
         let committed = writer.commit(&files(&[content])).unwrap();
-        assert_eq!(committed.written, [path.clone()]);
+        assert_eq!(committed.written, std::slice::from_ref(&path));
         assert_eq!(committed.warnings.len(), 1);
         assert_eq!(read(&path), content);
         assert_eq!(look(&path).0, 0o640);
@@ -43,6 +43,25 @@ fn a_file_that_is_not_there_is_made_like_any_other() {
 }
 
 #[test]
+fn the_proof_shows_that_the_owner_can_be_set() {
+    if !is_root() {
+        return;
+    }
+    let home = Home::new();
+    let path = home.path("file");
+    fs::write(&path, "old").unwrap();
+    let given = Target {
+        owner: Some(12345),
+        ..in_place(&path)
+    };
+    let mut writer = Writer::new(vec![given], false);
+    let error = without(CapabilitySet::CHOWN, || writer.prove()).unwrap_err();
+    assert_eq!(error.step, "set the owner of");
+    writer.prove().unwrap();
+    assert_eq!((read(&path).as_str(), look(&path).1), ("old", 12345));
+}
+
+#[test]
 fn a_file_with_another_name_is_not_written() {
     let home = Home::new();
     fs::write(home.path("victim"), "precious").unwrap();
@@ -57,8 +76,7 @@ fn a_file_with_another_name_is_not_written() {
 
 #[test]
 fn a_mounted_file_is_named_and_can_be_written_in_place() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         fs::write(home.path("source"), "old").unwrap();
         fs::write(home.path("file"), "").unwrap();
         let path = home.path("file");
@@ -92,8 +110,7 @@ fn a_mounted_file_is_named_and_can_be_written_in_place() {
 
 #[test]
 fn when_it_does_not_fit_the_old_content_stays_whole() {
-    with_mounts(|| {
-        let home = Home::new();
+    with_mounts(|home| {
         let disk = home.path("");
         mount(&[
             "-t",

@@ -194,19 +194,27 @@ fn with_umask<T: Send>(mask: u32, body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Runs `body` where mounts are its own; says so and does nothing where that cannot be had.
-fn with_mounts(body: impl FnOnce() + Send) {
+/// Runs `body` in a home where mounts are its own, and end with it; says so and does nothing where
+/// that cannot be had.
+fn with_mounts(body: impl FnOnce(&Home) + Send) {
     if !is_root() {
         return;
     }
     let test = std::thread::current().name().unwrap_or("?").to_owned();
-    on_thread(move || {
+    let home = Home::new();
+    on_thread(|| {
         if let Err(errno) = unshare(thread::UnshareFlags::NEWNS) {
             eprintln!("{test}: not run, for it needs a mount namespace: {errno}");
             return;
         }
-        mount(&["--make-rprivate", "/"]);
-        body();
+        let private = Command::new("mount")
+            .args(["--make-rprivate", "/"])
+            .status();
+        if private.is_ok_and(|status| status.success()) {
+            body(&home);
+        } else {
+            eprintln!("{test}: not run, for it needs mount(8) and the right to mount");
+        }
     });
 }
 

@@ -22,6 +22,18 @@ pub enum Format {
     Text,
 }
 
+/// The targets of our own lines: the rooms of this crate.
+const ROOMS: [&str; 8] = [
+    "secrets_sync",
+    "cli",
+    "config",
+    "files",
+    "http",
+    "observe",
+    "store",
+    "sync",
+];
+
 /// Starts the log on stderr. A second call changes nothing.
 pub fn init(level: LevelFilter, format: Format, clock: Arc<dyn Clock>) {
     let _ = builder(level, format, clock).try_init();
@@ -33,9 +45,11 @@ fn builder(level: LevelFilter, format: Format, clock: Arc<dyn Clock>) -> env_log
         Format::Text => format::text,
     };
     let mut builder = env_logger::Builder::new();
+    for room in ROOMS {
+        builder.filter_module(room, level);
+    }
     builder
         .filter_level(level.min(LevelFilter::Warn))
-        .filter_module("secrets_sync", level)
         .target(env_logger::Target::Pipe(Box::new(Sink::stderr())))
         .format(move |out, record| out.write_all(line(clock.wall(), record).as_bytes()));
     builder
@@ -60,6 +74,7 @@ mod tests {
             logger.matches(&Record::builder().target(target).level(level).build())
         };
         assert!(heard("secrets_sync::sync", Level::Trace));
+        assert!(heard("sync", Level::Debug));
         assert!(heard("ureq", Level::Warn));
         assert!(!heard("ureq::run", Level::Info));
         assert!(!heard("rustls", Level::Debug));

@@ -718,6 +718,55 @@ fn the_bounds_of_a_template() {
     assert!(Template::compile(&"x".repeat(MAX_BYTES)).is_ok());
 }
 
+/// Workers have 256 KiB of stack: the deepest template must fit, with the deepest data, and not
+/// just so.
+#[test]
+fn the_deepest_template_renders_on_a_workers_stack() {
+    const STACK: usize = 240 * 1024;
+    let calls = format!("{{{{ $.user{} }}}}", " | upper".repeat(MAX_CALLS));
+    let parentheses = format!(
+        "{{{{ {}$.user{} }}}}",
+        "(".repeat(MAX_CALLS),
+        ")".repeat(MAX_CALLS)
+    );
+    let json = "{{ toYaml $.d }}{{ $.d }}{{ toPrettyJson (fromJson (toJson $.d)) | len }}";
+    let inner = format!("{calls}{parentheses}{json}");
+    let data = |json: &str| {
+        let deep = format!("{}1{}", "[".repeat(63), "]".repeat(63));
+        Data::One(Fields::parse(&format!("{{\"d\":{deep},{json}")).unwrap())
+    };
+    for (open, close) in [
+        ("{{ if $.yes }}", "{{ end }}"),
+        ("{{ with $ }}", "{{ end }}"),
+        ("{{ range $.one }}", "{{ end }}"),
+        ("{{#each (splitList \",\" \"x\")}}", "{{/each}}"),
+        ("{{#unless @root.no}}", "{{/unless}}"),
+    ] {
+        let text = format!(
+            "{}{inner}{}",
+            open.repeat(MAX_BLOCKS),
+            close.repeat(MAX_BLOCKS)
+        );
+        let template = Template::compile(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let data = data(r#""user":"u","yes":true,"no":false,"one":[[0]]}"#);
+        let limits = limits();
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let bytes = thread
+            .spawn(move || template.render(&data, limits).unwrap())
+            .unwrap()
+            .join()
+            .unwrap();
+        assert!(bytes.expose().starts_with(b"Uu- - -"));
+    }
+    let branches = "{{ else if .no }}".repeat(MAX_BLOCKS - 1);
+    let chain = format!("{{{{ if .no }}}}{branches}{{{{ else }}}}x{{{{ end }}}}");
+    let template = Template::compile(&chain).unwrap();
+    let (data, limits) = (data(r#""no":false}"#), limits());
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    let bytes = thread.spawn(move || template.render(&data, limits).unwrap());
+    assert_eq!(bytes.unwrap().join().unwrap().expose(), b"x");
+}
+
 #[test]
 fn output_and_time_are_bounded() {
     let run = |text: &str, limits| {

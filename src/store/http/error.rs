@@ -267,9 +267,16 @@ pub(super) fn explain_tls(address: &str, error: &rustls::Error) -> HttpError {
 fn certificate(tls: &dyn Fn(String) -> HttpError, reason: &CertificateError) -> HttpError {
     let clock = "renew the server's certificate, or set the clock of this machine";
     match reason {
-        CertificateError::UnknownIssuer => {
+        // A bad signature: of an authority that has the name of one we know, but another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             tls("its certificate is signed by an unknown authority".to_owned())
                 .remedy("name that authority's certificate in `tlsCACert`")
+        }
+        CertificateError::BadEncoding => tls("its certificate is malformed".to_owned()),
+        CertificateError::Revoked => tls("its certificate has been revoked".to_owned()),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            tls("its certificate is not meant for a server".to_owned())
+                .remedy("issue it with the extended key usage `serverAuth`")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             tls(plain(&reason.to_string()))

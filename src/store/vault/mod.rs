@@ -1,3 +1,26 @@
 //! HashiCorp Vault and OpenBao.
 //!
+//! A read goes worker → [`store`] → [`session`] (a token) → [`client`] (limits, connection) →
+//! [`answer`] (what it means) → [`kv`] (fields). Beside it, one [`keeper`] thread a session logs
+//! in ([`auth`]), renews, and decides for all workers what a refusal means; [`upkeep`] and
+//! [`token`] say when, and do nothing. Deciding is kept apart from doing: `answer`, `explain`,
+//! `kv`, `token` and `upkeep` are pure.
+//!
 //! The API: <https://openbao.org/api-docs/>, <https://developer.hashicorp.com/vault/api-docs>.
+
+mod answer;
+mod auth;
+mod client;
+mod credential;
+mod envelope;
+mod explain;
+mod keeper;
+mod kv;
+mod session;
+mod store;
+mod teller;
+mod token;
+mod upkeep;
+mod wire;
+
+pub(crate) use store::{Retired, Surroundings, VaultStore};

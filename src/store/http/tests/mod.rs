@@ -1,1 +1,5 @@
-
+mod answers;
+mod connections;
+mod proxy;
+mod support;
+mod tls;

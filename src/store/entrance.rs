@@ -1,0 +1,198 @@
+//! What every request to a store passes, in this order: the breaker, the rate limit, the limit on
+//! requests in flight; and the thread that asks after the store while the breaker is open.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::breaker::{self, Gate, Health, Outcome, Settings};
+use super::limiter::{InFlight, Permit, RateLimit, Refused};
+use super::{BreakerState, StoreError, StoreEvent};
+use crate::clock::{Clock, Stop, StopSource};
+use crate::failure::{ErrorType, Retry};
+use crate::plan::{Daemon, Demand, StorePlan};
+
+/// The probing thread's stack: TLS needs the most of it.
+const STACK: usize = 256 * 1024;
+
+/// How long the health question may take.
+pub(crate) const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The health question: the answer with a few words for people.
+pub(crate) type Ask = Box<dyn FnMut() -> (Health, String) + Send>;
+
+/// Shared by all that send requests to one store.
+pub(crate) struct Entrance {
+    name: String,
+    clock: Arc<dyn Clock>,
+    gate: Gate,
+    /// Why the breaker is as it is.
+    reason: Arc<Mutex<String>>,
+    rate: Arc<RateLimit>,
+    places: InFlight,
+    timeout: Duration,
+    prober: Mutex<Prober>,
+}
+
+enum Prober {
+    /// Not needed yet.
+    Waiting(Ask),
+    Running {
+        _stop: StopSource,
+    },
+    /// No question was given, or the store is closed.
+    None,
+}
+
+/// A request on its way; its outcome is to be recorded.
+pub(crate) struct Visit {
+    pass: breaker::Pass,
+    _place: Permit,
+}
+
+impl Entrance {
+    pub(crate) fn new(
+        plan: &StorePlan,
+        daemon: &Daemon,
+        demand: Demand,
+        clock: Arc<dyn Clock>,
+        events: Sender<StoreEvent>,
+    ) -> Self {
+        let reason = Arc::new(Mutex::new(String::new()));
+        let rate = Arc::new(RateLimit::new(demand, clock.now()));
+        let on_change = {
+            let (reason, rate) = (Arc::clone(&reason), Arc::clone(&rate));
+            let (clock, store) = (Arc::clone(&clock), plan.name.clone());
+            move |state: BreakerState, why: &str| {
+                why.clone_into(&mut lock(&reason));
+                if state == BreakerState::Closed {
+                    rate.refill_full(clock.now());
+                }
+                // Nobody listens any more when the daemon ends.
+                let _ = events.send(StoreEvent::Breaker {
+                    store: store.clone(),
+                    state,
+                    reason: why.to_owned(),
+                });
+            }
+        };
+        let settings = Settings {
+            max_requests: daemon.breaker_max_requests,
+            interval: daemon.breaker_interval,
+            timeout: daemon.breaker_timeout,
+        };
+        Self {
+            name: plan.name.clone(),
+            gate: Gate::new(settings, Arc::clone(&clock), Box::new(on_change)),
+            reason,
+            rate,
+            places: InFlight::new(plan.max_concurrent),
+            timeout: plan.timeout,
+            prober: Mutex::new(Prober::None),
+            clock,
+        }
+    }
+
+    /// Says how the store is asked after. The thread that does it starts with the first request.
+    pub(crate) fn probe_with(&self, ask: Ask) {
+        *lock(&self.prober) = Prober::Waiting(ask);
+    }
+
+    /// For another plan.
+    pub(crate) fn demand(&self, demand: Demand) {
+        self.rate.adjust(demand, self.clock.now());
+    }
+
+    /// The breaker's state.
+    pub(crate) fn state(&self) -> BreakerState {
+        self.gate.state()
+    }
+
+    /// Ends the probing thread. Requests still pass as the breaker lets them.
+    pub(crate) fn close(&self) {
+        *lock(&self.prober) = Prober::None;
+    }
+
+    /// Lets a request of `who` (a number of the asker's own, the same each time) pass; waits for
+    /// the limits, at most the store's time-out, but not for the breaker.
+    ///
+    /// # Errors
+    ///
+    /// With a channel to wait for while the breaker is open; without when a limit was not passed
+    /// in time or when told to stop.
+    pub(crate) fn enter(&self, address: &str, who: u64, stop: &Stop) -> Result<Visit, StoreError> {
+        self.serve();
+        let pass = self.gate.admit(who).map_err(|wake| StoreError {
+            wake: Some(wake),
+            ..self.refused(&format!(
+                "`{address}`: the circuit breaker of store `{}` is not closed: {}",
+                self.name,
+                lock(&self.reason)
+            ))
+        })?;
+        let until = self.clock.now() + self.timeout;
+        let place = self
+            .rate
+            .acquire(&*self.clock, stop)
+            .and_then(|()| self.places.acquire(&*self.clock, stop, until))
+            .map_err(|why| match why {
+                Refused::Stopped => self.refused("stopped before the request was sent"),
+                Refused::Deadline => StoreError::new(
+                    ErrorType::Timeout,
+                    Retry::Backoff(None),
+                    format!(
+                        "`{address}`: all requests that may be in flight have been for {}",
+                        humantime::format_duration(self.timeout)
+                    ),
+                )
+                .with_remedy("raise `maxConcurrent`, or look at what makes the server slow"),
+            })?;
+        Ok(Visit {
+            pass,
+            _place: place,
+        })
+    }
+
+    fn refused(&self, message: &str) -> StoreError {
+        StoreError::new(ErrorType::Unavailable, Retry::Backoff(None), message)
+    }
+
+    /// Starts the probing thread, once. Without a thread the breaker cannot open, and the next
+    /// request tries again.
+    fn serve(&self) {
+        let mut prober = lock(&self.prober);
+        let Prober::Waiting(_) = &*prober else { return };
+        let (source, stop) = Stop::new();
+        let running = Prober::Running { _stop: source };
+        let Prober::Waiting(ask) = std::mem::replace(&mut *prober, running) else {
+            return;
+        };
+        // The question comes back when there is no thread for it.
+        let ask = Arc::new(Mutex::new(Some(ask)));
+        let (gate, taken) = (self.gate.clone(), Arc::clone(&ask));
+        let started = std::thread::Builder::new()
+            .name(format!("probe {}", self.name))
+            .stack_size(STACK)
+            .spawn(move || {
+                let ask = lock(&taken).take();
+                if let Some(ask) = ask {
+                    gate.serve(&stop, ask);
+                }
+            });
+        if let (Err(_), Some(ask)) = (started, lock(&ask).take()) {
+            *prober = Prober::Waiting(ask);
+        }
+    }
+}
+
+impl Visit {
+    /// The request has ended.
+    pub(crate) fn ended(self, outcome: Outcome) {
+        self.pass.record(outcome);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,534 @@
+//! Logging in: from credentials to a token, and what is asked of the server about a token.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Meaning, Operation};
+use super::credential::{self, Unreadable};
+use super::envelope::{Envelope, SecretIdBlock, TokenBlock, WrappingBlock};
+use super::explain::Asked;
+use super::kv::encoded;
+use super::teller::Teller;
+use super::token::Facts;
+use super::wire::{Call, Method, Reply, Wire, number_of};
+use crate::clock::{Clock, Stop};
+use crate::failure::{ErrorType, Retry};
+use crate::plan::{Auth, Credential, SessionPlan};
+use crate::secret::{SecretBytes, SecretString};
+use crate::store::{Mode, StoreError};
+
+/// How often one attempt follows credentials that change under it.
+const READINGS: usize = 3;
+
+/// Gets tokens for one session. Owned by its keeper.
+pub(super) struct Authenticator {
+    plan: Arc<SessionPlan>,
+    mode: Mode,
+    wire: Arc<dyn Wire>,
+    clock: Arc<dyn Clock>,
+    teller: Teller,
+    unwrapped: Option<Unwrapped>,
+    who: u64,
+}
+
+/// A secret ID that came wrapped, kept while the wrapping token is the same: it can be unwrapped
+/// once only.
+struct Unwrapped {
+    wrapping: SecretString,
+    secret_id: SecretString,
+}
+
+/// The tokens that a keeper knows, which somebody else's token is compared with.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// In use.
+    pub(super) current: Option<&'a SecretString>,
+    /// Found to be dead.
+    pub(super) dead: Option<&'a SecretString>,
+}
+
+/// What an attempt gave.
+pub(super) enum Acquired {
+    /// A token.
+    New(SecretString, Facts),
+    /// Somebody else's token, the same as before.
+    Same,
+}
+
+/// What a look-up says.
+pub(super) enum LookUp {
+    /// It lives, and this is known of it.
+    Alive(Facts),
+    /// It lives, but may not look itself up.
+    Mute,
+    /// The server does not know it.
+    Dead,
+    /// No answer, or one that says nothing of the token.
+    Unknown(StoreError),
+}
+
+/// What a renewal gave.
+pub(super) enum Renewal {
+    /// Its new life, and whether it was extended as far as before.
+    Done(Facts, bool),
+    /// It cannot be renewed, and why.
+    Never(StoreError),
+    /// The server does not know the token.
+    Dead,
+    /// It did not succeed this time.
+    Failed(StoreError),
+}
+
+/// The credentials of one AppRole login, as they were read for it.
+#[derive(PartialEq, Eq)]
+struct AppRoleGiven {
+    role_id: SecretString,
+    secret_id: Option<SecretString>,
+}
+
+#[derive(Serialize)]
+struct AppRoleBody<'a> {
+    role_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct CertBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct TokenBody<'a> {
+    token: &'a str,
+}
+
+impl Authenticator {
+    pub(super) fn new(
+        plan: Arc<SessionPlan>,
+        mode: Mode,
+        wire: Arc<dyn Wire>,
+        clock: Arc<dyn Clock>,
+        teller: Teller,
+    ) -> Self {
+        Self {
+            who: number_of(&plan.key),
+            plan,
+            mode,
+            wire,
+            clock,
+            teller,
+            unwrapped: None,
+        }
+    }
+
+    /// Gets a token: reads it, or logs in.
+    pub(super) fn acquire(
+        &mut self,
+        known: Known<'_>,
+        stop: &Stop,
+    ) -> Result<Acquired, StoreError> {
+        let plan = Arc::clone(&self.plan);
+        match &plan.auth {
+            Auth::None => Ok(Acquired::Same),
+            Auth::Token(credential) => self.given_token(credential, known, stop),
+            Auth::AppRole {
+                mount,
+                role_id,
+                secret_id,
+                wrapping_path,
+            } => {
+                let read = |this: &mut Self| {
+                    this.approle_given(role_id, secret_id.as_ref(), wrapping_path.as_deref(), stop)
+                };
+                let mut given = read(self)?;
+                if self.mode == Mode::Look && given.secret_id.is_some() {
+                    self.teller.notice(
+                        "this login spends a use of the secret ID, where its uses are limited"
+                            .into(),
+                        true,
+                    );
+                }
+                let mut readings = 1;
+                loop {
+                    match self.approle(mount, &given, stop) {
+                        // The files may have been replaced since they were read.
+                        Err(error)
+                            if error.failure.error_type == ErrorType::Auth
+                                && readings < READINGS =>
+                        {
+                            readings += 1;
+                            match read(self) {
+                                Ok(again) if again != given => given = again,
+                                _ => return Err(error),
+                            }
+                        }
+                        result => return result,
+                    }
+                }
+            }
+            Auth::Cert { mount, role } => {
+                let body = body(&CertBody {
+                    name: role.as_deref(),
+                });
+                self.login(mount, body, Vec::new(), stop)
+            }
+        }
+    }
+
+    fn given_token(
+        &self,
+        credential: &Credential,
+        known: Known<'_>,
+        stop: &Stop,
+    ) -> Result<Acquired, StoreError> {
+        let value = credential::read(credential).map_err(|why| self.waiting("the token", &why))?;
+        if known.current == Some(&value) {
+            return Ok(Acquired::Same);
+        }
+        match self.look_up(&value, false, stop) {
+            LookUp::Alive(facts) => Ok(Acquired::New(value, facts)),
+            LookUp::Unknown(error) if !answered(&error) => Err(error),
+            _ if known.dead == Some(&value) => Err(self.dead()),
+            // Whether it is any good, the first read will tell.
+            _ => {
+                self.untold();
+                Ok(Acquired::New(value, Facts::unknown(self.clock.now())))
+            }
+        }
+    }
+
+    /// The failure of a session whose token somebody else made, and the server does not know.
+    pub(super) fn dead(&self) -> StoreError {
+        let (retry, remedy) = match &self.plan.auth {
+            Auth::Token(Credential::File(path)) => (
+                Retry::Backoff(None),
+                format!(
+                    "put a new token into `{}`: it is taken up at once",
+                    path.display()
+                ),
+            ),
+            _ => (
+                Retry::Settled,
+                "put a new token into the configuration, or use a login that can be repeated"
+                    .into(),
+            ),
+        };
+        StoreError::new(
+            ErrorType::Auth,
+            retry,
+            format!(
+                "`{}`: the token was refused: expired, revoked, used up or never valid here",
+                self.wire.address()
+            ),
+        )
+        .with_remedy(remedy)
+    }
+
+    fn untold(&self) {
+        self.teller.notice(
+            "the look-up of the token was refused: it is used as it is, without knowing when it ends"
+                .into(),
+            true,
+        );
+    }
+
+    /// A credential that is not there is waited for.
+    fn waiting(&self, what: &str, why: &Unreadable) -> StoreError {
+        StoreError::new(
+            ErrorType::Auth,
+            Retry::Backoff(None),
+            format!("`{}`: {what}: {why}", self.wire.address()),
+        )
+        .with_remedy("put the credential there: it is taken up at once")
+    }
+
+    fn approle_given(
+        &mut self,
+        role_id: &Credential,
+        secret_id: Option<&Credential>,
+        wrapping_path: Option<&str>,
+        stop: &Stop,
+    ) -> Result<AppRoleGiven, StoreError> {
+        let role_id = credential::read(role_id).map_err(|why| self.waiting("the role ID", &why))?;
+        let secret_id = match secret_id {
+            None => None,
+            Some(secret_id) => {
+                let value = credential::read(secret_id)
+                    .map_err(|why| self.waiting("the secret ID", &why))?;
+                Some(match wrapping_path {
+                    Some(path) => self.unwrap_secret_id(value, path, stop)?,
+                    None => value,
+                })
+            }
+        };
+        Ok(AppRoleGiven { role_id, secret_id })
+    }
+
+    fn approle(
+        &self,
+        mount: &str,
+        given: &AppRoleGiven,
+        stop: &Stop,
+    ) -> Result<Acquired, StoreError> {
+        let secret_id = given.secret_id.as_ref();
+        let body = body(&AppRoleBody {
+            role_id: given.role_id.expose(),
+            secret_id: secret_id.map(SecretString::expose),
+        });
+        self.login(mount, body, secret_id.into_iter().collect(), stop)
+            .map_err(|mut error| {
+                if error.failure.error_type == ErrorType::Auth && error.failure.remedy.is_none() {
+                    error.failure.remedy =
+                        Some("check role ID and secret ID: wrong, expired or used up?".to_owned());
+                }
+                error
+            })
+    }
+
+    /// One login at `auth/MOUNT/login`, and the one look-up after it.
+    fn login(
+        &self,
+        mount: &str,
+        body: SecretBytes,
+        sent: Vec<&SecretString>,
+        stop: &Stop,
+    ) -> Result<Acquired, StoreError> {
+        let path = format!("auth/{}/login", encoded(mount));
+        let mut asked = self.asked(Operation::Login, format!("login at `auth/{mount}`"));
+        asked.sent = sent;
+        let told = self.clock.now();
+        let reply = self.post(Operation::Login, &path, None, Some(body), stop)?;
+        if reply.meaning != Meaning::Good {
+            return Err(asked.refused(&reply));
+        }
+        let block = Envelope::parse(reply.body.expose())
+            .and_then(|envelope| envelope.auth)
+            .ok_or_else(|| asked.garbage("the answer holds no token"))?;
+        let mut facts = Facts::of_login(told, &block);
+        // A look-up would spend one of the few uses.
+        if facts.uses == 0 {
+            match self.look_up(&block.client_token, true, stop) {
+                LookUp::Alive(looked_up) => {
+                    facts = Facts {
+                        full: facts.full.max(looked_up.full),
+                        ..looked_up
+                    };
+                }
+                LookUp::Unknown(error) if !answered(&error) => {}
+                _ => self.untold(),
+            }
+        }
+        Ok(Acquired::New(block.client_token, facts))
+    }
+
+    /// Unwraps a secret ID, once, after a look at where the wrapping token was made.
+    fn unwrap_secret_id(
+        &mut self,
+        wrapping: SecretString,
+        made_at: &str,
+        stop: &Stop,
+    ) -> Result<SecretString, StoreError> {
+        if let Some(unwrapped) = &self.unwrapped
+            && unwrapped.wrapping == wrapping
+        {
+            return Ok(unwrapped.secret_id.clone());
+        }
+        let alarm = "make a new wrapped secret ID; if none of yours unwrapped this one, somebody else did: revoke it";
+        let mut asked = self.asked(
+            Operation::Unwrap,
+            "look-up of the wrapped secret ID".to_owned(),
+        );
+        asked.sent = vec![&wrapping];
+        let body = body(&TokenBody {
+            token: wrapping.expose(),
+        });
+        let reply = self.post(
+            Operation::Unwrap,
+            "sys/wrapping/lookup",
+            None,
+            Some(body),
+            stop,
+        )?;
+        if reply.meaning != Meaning::Good {
+            return Err(asked.refused(&reply).with_remedy(alarm));
+        }
+        let found = Envelope::parse(reply.body.expose())
+            .and_then(|envelope| envelope.data_as::<WrappingBlock>())
+            .ok_or_else(|| asked.garbage("the answer holds no `creation_path`"))?
+            .creation_path;
+        if !self.is_made_at(&found, made_at) {
+            let why = format!("it was made at `{found}`, not at `{made_at}`: not unwrapped");
+            return Err(asked
+                .failed(ErrorType::Auth, Retry::Backoff(None), &why)
+                .with_remedy("somebody may have put another token in its place: find out who"));
+        }
+        if self.mode == Mode::Look {
+            return Err(asked.failed(
+                ErrorType::Auth,
+                Retry::Settled,
+                "it is there and was made at the right place: left for the daemon",
+            ));
+        }
+        asked.what = "unwrapping of the secret ID".to_owned();
+        let reply = self.post(
+            Operation::Unwrap,
+            "sys/wrapping/unwrap",
+            Some(&wrapping),
+            None,
+            stop,
+        )?;
+        if reply.meaning != Meaning::Good {
+            return Err(asked.refused(&reply).with_remedy(alarm));
+        }
+        let secret_id = Envelope::parse(reply.body.expose())
+            .and_then(|envelope| envelope.data_as::<SecretIdBlock>())
+            .ok_or_else(|| asked.garbage("the answer holds no `secret_id`"))?
+            .secret_id;
+        self.unwrapped = Some(Unwrapped {
+            wrapping,
+            secret_id: secret_id.clone(),
+        });
+        Ok(secret_id)
+    }
+
+    /// Servers differ in whether the path begins with the namespace.
+    fn is_made_at(&self, found: &str, wanted: &str) -> bool {
+        let (found, wanted) = (found.trim_matches('/'), wanted.trim_matches('/'));
+        found == wanted
+            || found
+                .strip_prefix(self.plan.key.namespace.trim_matches('/'))
+                .and_then(|rest| rest.strip_prefix('/'))
+                == Some(wanted)
+    }
+
+    /// Asks the server about a token.
+    pub(super) fn look_up(&self, token: &SecretString, by_login: bool, stop: &Stop) -> LookUp {
+        let mut asked = self.asked(Operation::LookupSelf, "look-up of the token".to_owned());
+        asked.sent = vec![token];
+        let told = self.clock.now();
+        let reply = match self.send(
+            Operation::LookupSelf,
+            Method::Get,
+            "auth/token/lookup-self",
+            Some(token),
+            None,
+            stop,
+        ) {
+            Ok(reply) => reply,
+            Err(error) => return LookUp::Unknown(error),
+        };
+        match reply.meaning {
+            Meaning::Good => Envelope::parse(reply.body.expose())
+                .and_then(|envelope| envelope.data_as::<TokenBlock>())
+                .map_or_else(
+                    || LookUp::Unknown(asked.garbage("the answer holds no token data")),
+                    |block| LookUp::Alive(Facts::of_lookup(told, &block, by_login)),
+                ),
+            Meaning::Policy => LookUp::Mute,
+            Meaning::TokenDead => LookUp::Dead,
+            _ => LookUp::Unknown(asked.refused(&reply)),
+        }
+    }
+
+    /// Renews a token by as much as it had.
+    pub(super) fn renew(&self, token: &SecretString, facts: &Facts, stop: &Stop) -> Renewal {
+        let mut asked = self.asked(Operation::Renew, "renewal of the token".to_owned());
+        asked.sent = vec![token];
+        let told = self.clock.now();
+        let empty = Some(SecretBytes::new(b"{}".to_vec()));
+        let reply = match self.post(
+            Operation::Renew,
+            "auth/token/renew-self",
+            Some(token),
+            empty,
+            stop,
+        ) {
+            Ok(reply) => reply,
+            Err(error) => return Renewal::Failed(error),
+        };
+        match reply.meaning {
+            Meaning::Good => Envelope::parse(reply.body.expose())
+                .and_then(|envelope| envelope.auth)
+                .map_or_else(
+                    || Renewal::Failed(asked.garbage("the answer holds no token")),
+                    |block| {
+                        let (facts, whole) = facts.renewed(told, &block);
+                        Renewal::Done(facts, whole)
+                    },
+                ),
+            Meaning::TokenDead => Renewal::Dead,
+            Meaning::Policy | Meaning::Refused(_) => Renewal::Never(asked.refused(&reply)),
+            _ => Renewal::Failed(asked.refused(&reply)),
+        }
+    }
+
+    fn asked(&self, operation: Operation, what: String) -> Asked<'_> {
+        Asked {
+            address: self.wire.address(),
+            operation,
+            what,
+            namespace: &self.plan.key.namespace,
+            policy_path: None,
+            version: None,
+            sent: Vec::new(),
+        }
+    }
+
+    fn post(
+        &self,
+        operation: Operation,
+        path: &str,
+        token: Option<&SecretString>,
+        body: Option<SecretBytes>,
+        stop: &Stop,
+    ) -> Result<Reply, StoreError> {
+        self.send(operation, Method::Post, path, token, body, stop)
+    }
+
+    fn send(
+        &self,
+        operation: Operation,
+        method: Method,
+        path: &str,
+        token: Option<&SecretString>,
+        body: Option<SecretBytes>,
+        stop: &Stop,
+    ) -> Result<Reply, StoreError> {
+        let call = Call {
+            operation,
+            who: self.who,
+            method,
+            path,
+            namespace: &self.plan.key.namespace,
+            token,
+            body,
+            client: self.plan.client.as_ref(),
+        };
+        self.wire.send(&call, stop)
+    }
+}
+
+/// Whether the server gave an answer that will be the same next time, rather than none.
+fn answered(error: &StoreError) -> bool {
+    error.wake.is_none()
+        && matches!(
+            error.failure.error_type,
+            ErrorType::Auth
+                | ErrorType::Denied
+                | ErrorType::NotFound
+                | ErrorType::BadRequest
+                | ErrorType::BadResponse
+        )
+}
+
+/// A request body. Its buffer is large enough from the start: one that grows leaves copies of
+/// what it holds behind.
+fn body<T: Serialize>(of: &T) -> SecretBytes {
+    let mut bytes = Vec::with_capacity(40 * 1024);
+    // Writing text into memory does not fail.
+    let _ = serde_json::to_writer(&mut bytes, of);
+    SecretBytes::new(bytes)
+}

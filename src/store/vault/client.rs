@@ -1,0 +1,220 @@
+//! The wire of one store: certificates taken up as they change, limits, breaker, and the answer's
+//! meaning.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::answer::{Meaning, meaning};
+use super::wire::{Call, Method, Reply, Wire};
+use crate::clock::Stop;
+use crate::failure::{ErrorType, Retry};
+use crate::plan::tls::TlsFileError;
+use crate::plan::{Address, Daemon, StorePlan, TlsFiles};
+use crate::store::breaker::{Health, Outcome};
+use crate::store::entrance::{Entrance, PROBE_WITHIN};
+use crate::store::http::{Http, HttpError, Material, Request};
+use crate::store::{StoreError, StoreEvent};
+
+/// Carries requests to one server. Shared by all that use the store.
+pub(super) struct Client {
+    plan: Arc<StorePlan>,
+    address: String,
+    max_backoff: Duration,
+    entrance: Arc<Entrance>,
+    events: Sender<StoreEvent>,
+    /// One agent for each client certificate, the last that could be made.
+    agents: Mutex<Vec<(Option<TlsFiles>, Http)>>,
+}
+
+impl Client {
+    pub(super) fn new(
+        plan: Arc<StorePlan>,
+        daemon: &Daemon,
+        entrance: Arc<Entrance>,
+        events: Sender<StoreEvent>,
+    ) -> Self {
+        Self {
+            address: shown(&plan.address),
+            plan,
+            max_backoff: daemon.max_backoff,
+            entrance,
+            events,
+            agents: Mutex::default(),
+        }
+    }
+
+    /// The content of certificate files has changed: new agents beside the old ones, which end
+    /// with their last request. What cannot be used keeps the old one.
+    pub(super) fn files_changed(&self) {
+        let mut told = Vec::new();
+        for (files, agent) in self.agents().iter_mut() {
+            match Material::load(&self.plan, files.as_ref()) {
+                Ok(material) if material == *agent.material() => {}
+                Ok(material) => match Http::new(&self.plan, material) {
+                    Ok(new) => {
+                        *agent = new;
+                        told.push((certificates(files.as_ref(), "taken up"), false));
+                    }
+                    Err(error) => told.push((kept(&error), true)),
+                },
+                Err(error) => told.push((kept(&error), true)),
+            }
+        }
+        for (message, warning) in told {
+            // Nobody listens any more when the daemon ends.
+            let _ = self.events.send(StoreEvent::Tls {
+                store: self.plan.name.clone(),
+                message,
+                warning,
+            });
+        }
+    }
+
+    /// The agent for a client certificate. While its files are not there or not good, every
+    /// request looks again.
+    fn agent(&self, client: Option<&TlsFiles>) -> Result<Http, StoreError> {
+        let mut agents = self.agents();
+        if let Some((_, agent)) = agents.iter().find(|(files, _)| files.as_ref() == client) {
+            return Ok(agent.clone());
+        }
+        let agent = Http::build(&self.plan, client).map_err(|error| {
+            let failure = StoreError::new(
+                ErrorType::Tls,
+                Retry::Backoff(None),
+                format!("`{}`: {error}", self.address),
+            );
+            match error.help {
+                Some(help) => failure.with_remedy(help),
+                None => failure,
+            }
+        })?;
+        agents.push((client.cloned(), agent.clone()));
+        Ok(agent)
+    }
+
+    fn agents(&self) -> MutexGuard<'_, Vec<(Option<TlsFiles>, Http)>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the server's health, past all limits and without a namespace.
+    pub(super) fn health(&self) -> (Health, String) {
+        match self.ask_health() {
+            Ok(status) => (
+                Health::of_status(status),
+                format!("`{}` answered {status}", self.address),
+            ),
+            Err(error) => (Health::Bad, error.failure.message),
+        }
+    }
+
+    fn ask_health(&self) -> Result<u16, StoreError> {
+        let client = self.agents().first().and_then(|(files, _)| files.clone());
+        let request = Request {
+            query: "standbyok=true&perfstandbyok=true",
+            ..Request::get("/v1/sys/health", PROBE_WITHIN)
+        };
+        Ok(self.agent(client.as_ref())?.send(&request)?.status)
+    }
+
+    fn exchange(
+        &self,
+        agent: &Http,
+        call: &Call<'_>,
+        timeout: Duration,
+    ) -> Result<Reply, HttpError> {
+        let (path, query) = call.path.split_once('?').unwrap_or((call.path, ""));
+        let path = format!("/v1/{path}");
+        let request = Request {
+            query,
+            namespace: call.namespace,
+            token: call.token,
+            ..match call.method {
+                Method::Get => Request::get(&path, timeout),
+                Method::Post => Request::post(&path, call.body.as_ref(), timeout),
+            }
+        };
+        let response = agent.send(&request)?;
+        Ok(Reply {
+            status: response.status,
+            meaning: meaning(call.operation, response.status, response.body.expose()),
+            retry_after: response
+                .retry_after
+                .map(|pause| pause.min(self.max_backoff)),
+            body: response.body,
+        })
+    }
+}
+
+impl Wire for Client {
+    fn send(&self, call: &Call<'_>, stop: &Stop) -> Result<Reply, StoreError> {
+        // A missing certificate file says nothing of the server: before the gate.
+        let agent = self.agent(call.client)?;
+        let visit = self.entrance.enter(&self.address, call.who, stop)?;
+        let result = self.exchange(&agent, call, self.plan.timeout);
+        visit.ended(outcome(&result));
+        Ok(result?)
+    }
+
+    fn send_at_once(&self, call: &Call<'_>, within: Duration) {
+        // Nobody can do anything about it.
+        if let Ok(agent) = self.agent(call.client) {
+            let _ = self.exchange(&agent, call, within.min(self.plan.timeout));
+        }
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// As messages show it.
+fn shown(address: &Address) -> String {
+    match address {
+        Address::Http {
+            tls,
+            host,
+            port,
+            prefix,
+        } => {
+            let scheme = if *tls { "https" } else { "http" };
+            format!("{scheme}://{host}:{port}{prefix}")
+        }
+        Address::Unix(path) => format!("unix://{}", path.display()),
+    }
+}
+
+/// What a result says of the server's health.
+fn outcome(result: &Result<Reply, HttpError>) -> Outcome {
+    match result {
+        Ok(reply) => match reply.meaning {
+            Meaning::Sealed
+            | Meaning::Uninitialised
+            | Meaning::Unavailable(_)
+            | Meaning::TimedOut => Outcome::Failed,
+            Meaning::Good => Outcome::Success,
+            _ => Outcome::Neutral,
+        },
+        Err(error) if error.is_retryable() => Outcome::Failed,
+        // No HTTP, or a request that cannot be made.
+        Err(_) => Outcome::Neutral,
+    }
+}
+
+fn kept(error: &TlsFileError) -> String {
+    match &error.help {
+        Some(help) => format!("{error}: the certificates in use are kept; {help}"),
+        None => format!("{error}: the certificates in use are kept"),
+    }
+}
+
+fn certificates(files: Option<&TlsFiles>, what: &str) -> String {
+    match files {
+        Some(files) => format!(
+            "new certificates {what} (client certificate `{}`)",
+            files.cert.display()
+        ),
+        None => format!("new certificates {what}"),
+    }
+}

@@ -1,0 +1,113 @@
+//! The JSON that every answer of the API is wrapped in.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::secret::SecretString;
+
+/// What is common to all answers; `data` stays raw, so that numbers keep their spelling.
+#[derive(Deserialize, Default)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow, default)]
+    pub(super) data: Option<&'a RawValue>,
+    #[serde(default)]
+    lease_id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    lease_duration: Option<i64>,
+    #[serde(default)]
+    pub(super) auth: Option<AuthBlock>,
+    #[serde(default)]
+    errors: Option<Vec<String>>,
+    #[serde(default)]
+    warnings: Option<Vec<String>>,
+}
+
+/// The `auth` part of a login or renewal.
+#[derive(Deserialize)]
+pub(super) struct AuthBlock {
+    #[serde(deserialize_with = "secret")]
+    pub(super) client_token: SecretString,
+    #[serde(default)]
+    pub(super) accessor: String,
+    #[serde(default)]
+    pub(super) lease_duration: u64,
+    #[serde(default)]
+    pub(super) renewable: bool,
+    #[serde(default)]
+    pub(super) token_type: String,
+    #[serde(default)]
+    pub(super) num_uses: u64,
+}
+
+/// `data` of `auth/token/lookup-self`.
+#[derive(Deserialize)]
+pub(super) struct TokenBlock {
+    #[serde(default)]
+    pub(super) accessor: String,
+    #[serde(default)]
+    pub(super) ttl: u64,
+    #[serde(default)]
+    pub(super) creation_ttl: u64,
+    #[serde(default)]
+    pub(super) renewable: bool,
+    #[serde(default, rename = "type")]
+    pub(super) token_type: String,
+    #[serde(default)]
+    pub(super) num_uses: u64,
+}
+
+/// `data` of `sys/wrapping/lookup`.
+#[derive(Deserialize)]
+pub(super) struct WrappingBlock {
+    pub(super) creation_path: String,
+}
+
+/// `data` of an unwrapped secret ID.
+#[derive(Deserialize)]
+pub(super) struct SecretIdBlock {
+    #[serde(deserialize_with = "secret")]
+    pub(super) secret_id: SecretString,
+}
+
+impl<'a> Envelope<'a> {
+    /// `None` when the body is not the API's: no JSON, or no object, or an object of another shape.
+    pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
+        // An array would be accepted as the fields in order.
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return None;
+        }
+        serde_json::from_slice(body).ok()
+    }
+
+    /// The error texts, `None` where the answer has no such list.
+    pub(super) fn errors(&self) -> Option<&[String]> {
+        self.errors.as_deref()
+    }
+
+    pub(super) fn warnings(&self) -> &[String] {
+        self.warnings.as_deref().unwrap_or_default()
+    }
+
+    /// `data` in a shape of its own.
+    pub(super) fn data_as<T: Deserialize<'a>>(&self) -> Option<T> {
+        serde_json::from_str(self.data?.get()).ok()
+    }
+
+    /// Whether a lease hangs on the token.
+    pub(super) fn leased(&self) -> bool {
+        self.lease_id.as_deref().is_some_and(|id| !id.is_empty())
+    }
+
+    /// `lease_duration` in seconds, where it is positive.
+    pub(super) fn lease_secs(&self) -> Option<u64> {
+        self.lease_duration
+            .and_then(|secs| u64::try_from(secs).ok())
+            .filter(|secs| *secs > 0)
+    }
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<SecretString, D::Error> {
+    String::deserialize(from).map(SecretString::new)
+}

@@ -1,0 +1,356 @@
+//! From what an answer means to what people read: class, message, remedy, pacing.
+
+use std::time::Duration;
+
+use super::answer::{Meaning, Operation};
+use super::wire::Reply;
+use crate::failure::{ErrorType, Retry};
+use crate::secret::SecretString;
+use crate::store::StoreError;
+
+/// What is shorter is no secret, and would be found in any text.
+const SHORTEST_SECRET: usize = 4;
+
+/// What was asked, for messages.
+#[derive(Clone, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) address: &'a str,
+    pub(super) operation: Operation,
+    /// ``read of `secret/app/db` ``, ``login at `auth/approle` ``.
+    pub(super) what: String,
+    pub(super) namespace: &'a str,
+    /// The path as a policy must name it.
+    pub(super) policy_path: Option<String>,
+    /// The version pinned.
+    pub(super) version: Option<u64>,
+    /// What was sent and may not come back in a message.
+    pub(super) sent: Vec<&'a SecretString>,
+}
+
+impl Asked<'_> {
+    /// A failure of this request, with its place before the reason.
+    pub(super) fn failed(&self, error_type: ErrorType, retry: Retry, why: &str) -> StoreError {
+        let place = if self.namespace.is_empty() {
+            String::new()
+        } else {
+            format!(" in namespace `{}`", self.namespace)
+        };
+        let message = format!("`{}`: {}{place}: {why}", self.address, self.what);
+        StoreError::new(error_type, retry, message)
+    }
+
+    /// What a reply that is not [`Meaning::Good`] amounts to; a good one whose body cannot be used
+    /// is the caller's to tell.
+    pub(super) fn refused(&self, reply: &Reply) -> StoreError {
+        use ErrorType as T;
+        let soon = Retry::Backoff(reply.retry_after);
+        let status = reply.status;
+        match &reply.meaning {
+            Meaning::Sealed => self
+                .failed(T::Sealed, soon, "the server is sealed")
+                .with_remedy("unseal it"),
+            Meaning::Uninitialised => self
+                .failed(T::Unavailable, soon, "the server is not initialised")
+                .with_remedy("initialise it (`operator init`)"),
+            Meaning::Throttled => self.failed(
+                T::Throttled,
+                soon,
+                &match reply.retry_after {
+                    Some(pause) => format!(
+                        "the server asks for fewer requests (429, again after {})",
+                        seconds(pause)
+                    ),
+                    None => "the server asks for fewer requests (429)".to_owned(),
+                },
+            ),
+            Meaning::Unavailable(text) => {
+                let what = match status {
+                    412 => "the replica is behind (412)".to_owned(),
+                    472 => "the server is a disaster recovery standby (472)".to_owned(),
+                    473 => "the server is a performance standby (473)".to_owned(),
+                    _ => format!("the server answered {status}"),
+                };
+                self.failed(T::Unavailable, soon, &self.with(&what, text.as_deref()))
+            }
+            Meaning::TimedOut => self.failed(
+                T::Timeout,
+                soon,
+                "something before the server gave up (408)",
+            ),
+            Meaning::TokenDead => self
+                .failed(T::Denied, Retry::Settled, "the token was refused")
+                .with_remedy(
+                    "the token is unknown here, expired, used up or bound to other addresses",
+                ),
+            Meaning::Policy => self.denied_by_policy(),
+            Meaning::Foreign => self
+                .failed(
+                    T::Denied,
+                    if self.operation == Operation::Read {
+                        Retry::Settled
+                    } else {
+                        soon
+                    },
+                    &format!("answered {status}, and not by the server: its body is not the API's"),
+                )
+                .with_remedy(
+                    "look at the proxy or load balancer before the server; the token is kept",
+                ),
+            Meaning::CredentialRefused(text) => self.failed(
+                T::Auth,
+                soon,
+                &self.with(
+                    &format!("the server refused the credential ({status})"),
+                    text.as_deref(),
+                ),
+            ),
+            _ => self.missing(reply),
+        }
+    }
+
+    fn denied_by_policy(&self) -> StoreError {
+        let error = self.failed(
+            ErrorType::Denied,
+            Retry::Settled,
+            "permission denied by policy",
+        );
+        match &self.policy_path {
+            Some(path) if self.namespace.is_empty() => error.with_remedy(format!(
+                "a policy of the token must allow `read` on `{path}`"
+            )),
+            Some(path) => error.with_remedy(format!(
+                "a policy of the token must allow `read` on `{path}` in namespace `{}`",
+                self.namespace
+            )),
+            None => error,
+        }
+    }
+
+    /// What is not there, and what is not understood.
+    fn missing(&self, reply: &Reply) -> StoreError {
+        use ErrorType as T;
+        let settled = Retry::Settled;
+        // A login that finds nothing to log in at is a failed login, and tried again.
+        let (not_found, pace) = match self.operation {
+            Operation::Login | Operation::Unwrap => (T::Auth, Retry::Backoff(None)),
+            _ => (T::NotFound, settled),
+        };
+        match &reply.meaning {
+            Meaning::Absent => match self.version {
+                Some(version) => self
+                    .failed(
+                        not_found,
+                        pace,
+                        &format!("no such secret, or no version {version}"),
+                    )
+                    .with_remedy("check `key` and `version`"),
+                None => self
+                    .failed(not_found, pace, "no such secret")
+                    .with_remedy("write it, or check `key` and `kvVersion`"),
+            },
+            Meaning::Deleted(at) => self
+                .failed(
+                    T::Deleted,
+                    settled,
+                    &format!("the version was deleted at {at}"),
+                )
+                .with_remedy("undelete it, or write a new version; the files stay as they are"),
+            Meaning::Destroyed => self
+                .failed(T::Deleted, settled, "the version was destroyed")
+                .with_remedy("write a new version; the files stay as they are"),
+            Meaning::NoMount => self
+                .failed(not_found, pace, "nothing is mounted there")
+                .with_remedy(match self.operation {
+                    Operation::Login => "check `authMount` and `authNamespace`",
+                    _ => "check `mountPath` and `namespace`",
+                }),
+            Meaning::OtherKvVersion => self
+                .failed(T::NotFound, settled, "the mount speaks KV version 2")
+                .with_remedy("set `kvVersion: v2`"),
+            Meaning::NoNamespace => self
+                .failed(not_found, pace, "there is no such namespace")
+                .with_remedy(match self.operation {
+                    Operation::Login => "check `authNamespace`",
+                    _ => "check `namespace`",
+                }),
+            Meaning::NotFound(text) => self
+                .failed(not_found, pace, &self.with("answered 404", text.as_deref()))
+                .with_remedy("check `address` and `key`"),
+            Meaning::Refused(text) => self.failed(
+                T::BadRequest,
+                settled,
+                &self.with(
+                    &format!("the server refused the request ({})", reply.status),
+                    text.as_deref(),
+                ),
+            ),
+            _ => self.garbage("the body is not the JSON of the API"),
+        }
+    }
+
+    /// What happened, with the server's own words, in which nothing that was sent comes back.
+    fn with(&self, what: &str, text: Option<&str>) -> String {
+        let Some(text) = text else {
+            return what.to_owned();
+        };
+        let mut text = text.to_owned();
+        for secret in &self.sent {
+            if secret.expose().len() >= SHORTEST_SECRET {
+                text = text.replace(secret.expose(), "[redacted]");
+            }
+        }
+        format!("{what}: {text}")
+    }
+
+    /// An answer that is not what the API promises.
+    pub(super) fn garbage(&self, why: &str) -> StoreError {
+        let retry = match self.operation {
+            Operation::Read => Retry::Settled,
+            _ => Retry::Backoff(None),
+        };
+        self.failed(ErrorType::BadResponse, retry, why)
+            .with_remedy("check `address`: is this the server, or a page before it?")
+    }
+}
+
+fn seconds(pause: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(pause.as_secs().max(1))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answer::meaning;
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    fn told(operation: Operation, status: u16, body: &str, namespace: &str) -> StoreError {
+        let asked = Asked {
+            address: "https://vault:8200",
+            operation,
+            what: "read of `secret/app/db`".into(),
+            namespace,
+            policy_path: Some("secret/data/app/db".into()),
+            version: None,
+            sent: Vec::new(),
+        };
+        asked.refused(&Reply {
+            status,
+            meaning: meaning(operation, status, body.as_bytes()),
+            retry_after: None,
+            body: SecretBytes::default(),
+        })
+    }
+
+    fn line(error: &StoreError) -> String {
+        let failure = &error.failure;
+        let retry = match failure.retry {
+            Retry::Backoff(_) => "again",
+            Retry::Settled => "settled",
+        };
+        format!(
+            "{} {retry} | {} | {}",
+            failure.error_type,
+            failure.message,
+            failure.remedy.as_deref().unwrap_or("-")
+        )
+    }
+
+    #[test]
+    fn the_words_of_a_read() {
+        let read = Operation::Read;
+        for (status, body, namespace, expected) in [
+            (
+                403,
+                "{\"errors\":[\"1 error occurred:\\n\\t* permission denied\\n\\n\"]}",
+                "team-a",
+                "denied settled | `https://vault:8200`: read of `secret/app/db` in namespace `team-a`: permission denied by policy | a policy of the token must allow `read` on `secret/data/app/db` in namespace `team-a`",
+            ),
+            (
+                404,
+                r#"{"errors":[]}"#,
+                "",
+                "not_found settled | `https://vault:8200`: read of `secret/app/db`: no such secret | write it, or check `key` and `kvVersion`",
+            ),
+            (
+                404,
+                r#"{"data":{"data":null,"metadata":{"deletion_time":"2026-11-24T05:59:48Z"}}}"#,
+                "",
+                "deleted settled | `https://vault:8200`: read of `secret/app/db`: the version was deleted at 2026-11-24T05:59:48Z | undelete it, or write a new version; the files stay as they are",
+            ),
+            (
+                404,
+                r#"{"errors":["no handler for route \"a/b\". route entry not found."]}"#,
+                "",
+                "not_found settled | `https://vault:8200`: read of `secret/app/db`: nothing is mounted there | check `mountPath` and `namespace`",
+            ),
+            (
+                404,
+                r#"{"errors":["namespace not found"]}"#,
+                "nope",
+                "not_found settled | `https://vault:8200`: read of `secret/app/db` in namespace `nope`: there is no such namespace | check `namespace`",
+            ),
+            (
+                503,
+                r#"{"errors":["Vault is sealed"]}"#,
+                "",
+                "sealed again | `https://vault:8200`: read of `secret/app/db`: the server is sealed | unseal it",
+            ),
+            (
+                200,
+                "<html>",
+                "",
+                "bad_response settled | `https://vault:8200`: read of `secret/app/db`: the body is not the JSON of the API | check `address`: is this the server, or a page before it?",
+            ),
+        ] {
+            assert_eq!(line(&told(read, status, body, namespace)), expected);
+        }
+    }
+
+    #[test]
+    fn a_login_is_always_tried_again() {
+        for (status, body, error_type) in [
+            (
+                400,
+                r#"{"errors":["invalid role or secret ID"]}"#,
+                ErrorType::Auth,
+            ),
+            (
+                404,
+                r#"{"errors":["no handler for route"]}"#,
+                ErrorType::Auth,
+            ),
+            (403, "<html>", ErrorType::Denied),
+            (200, "<html>", ErrorType::BadResponse),
+            (429, "{}", ErrorType::Throttled),
+        ] {
+            let failure = told(Operation::Login, status, body, "").failure;
+            assert_eq!(failure.error_type, error_type, "{status} {body}");
+            assert_eq!(failure.retry, Retry::Backoff(None), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_does_not_come_back() {
+        let secret = SecretString::new("hunter2".into());
+        let asked = Asked {
+            address: "https://vault:8200",
+            operation: Operation::Login,
+            what: "login at `auth/approle`".into(),
+            namespace: "",
+            policy_path: None,
+            version: None,
+            sent: vec![&secret],
+        };
+        let body = r#"{"errors":["bad secret ID hunter2"]}"#;
+        let error = asked.refused(&Reply {
+            status: 400,
+            meaning: meaning(Operation::Login, 400, body.as_bytes()),
+            retry_after: None,
+            body: SecretBytes::default(),
+        });
+        assert!(
+            error.to_string().ends_with("bad secret ID [redacted]"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,516 @@
+//! The keeper of a session: one thread that logs in, renews, and answers what workers report.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, never, select};
+
+use super::answer::Operation;
+use super::auth::{Acquired, Authenticator, Known, LookUp, Renewal};
+use super::session::{Session, State};
+use super::teller::Teller;
+use super::token::{Facts, Token, Upkeep, before_the_end, upkeep};
+use super::upkeep::{Situation, Step, Why, next};
+use super::wire::{Call, Method, Wire, number_of};
+use crate::clock::{Clock, Stop, Tick};
+use crate::failure::{ErrorType, Retry};
+use crate::plan::{Auth, Daemon};
+use crate::secret::{SecretBytes, SecretString};
+use crate::store::backoff::Backoff;
+use crate::store::{Mode, StoreError};
+
+/// The keeper's stack: TLS needs the most of it.
+const STACK: usize = 256 * 1024;
+
+/// How often tokens that were replaced are looked at: revoked once no worker uses them.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// How long the revocation of a token may take.
+const REVOKE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a keeper is made of.
+#[derive(Clone)]
+pub(super) struct Tools {
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) mode: Mode,
+    pub(super) wire: Arc<dyn Wire>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) teller: Teller,
+}
+
+/// Starts the keeper's thread.
+///
+/// # Errors
+///
+/// When the system gives no thread; a failure of those who need the session, tried again.
+pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreError> {
+    let keeper = Keeper::new(Arc::clone(session), tools.clone());
+    std::thread::Builder::new()
+        .name(format!("keeper {}", session.plan.key.credentials))
+        .stack_size(STACK)
+        .spawn(move || keeper.run())
+        .map(drop)
+        .map_err(|error| {
+            StoreError::new(
+                ErrorType::Unavailable,
+                Retry::Backoff(None),
+                format!("no thread for the session's keeper: {error}"),
+            )
+        })
+}
+
+struct Keeper {
+    session: Arc<Session>,
+    auth: Authenticator,
+    tools: Tools,
+    backoff: Backoff,
+    /// Of the token in use, or set aside.
+    facts: Facts,
+    upkeep: Upkeep,
+    retry_at: Option<Tick>,
+    /// The store is held to be down: closes when it is back.
+    hold: Option<Receiver<Infallible>>,
+    revived: Option<Tick>,
+    generation: u64,
+    /// Reported to be dead, while there is no other.
+    aside: Option<Arc<Token>>,
+    /// Somebody else's token that was found to be dead.
+    dead: Option<SecretString>,
+    /// The first look-up of the token was answered: the next can be trusted.
+    trusted: bool,
+}
+
+/// What a turn came to.
+enum Turn {
+    /// Something was done; there may be more.
+    Done,
+    /// There is nothing to do before this time, or a nudge.
+    Wait(Option<Tick>),
+}
+
+impl Keeper {
+    fn new(session: Arc<Session>, tools: Tools) -> Self {
+        let auth = Authenticator::new(
+            Arc::clone(&session.plan),
+            tools.mode,
+            Arc::clone(&tools.wire),
+            Arc::clone(&tools.clock),
+            tools.teller.clone(),
+        );
+        Self {
+            backoff: Backoff::new(&tools.daemon),
+            facts: Facts::unknown(tools.clock.now()),
+            session,
+            auth,
+            tools,
+            upkeep: Upkeep::Nothing,
+            retry_at: None,
+            hold: None,
+            revived: None,
+            generation: 0,
+            aside: None,
+            dead: None,
+            trusted: false,
+        }
+    }
+
+    fn run(mut self) {
+        let session = Arc::clone(&self.session);
+        let (nudged, stop) = session.signals();
+        while !stop.is_stopped() {
+            if let Turn::Wait(until) = self.turn(stop) {
+                self.wait(nudged, stop, until);
+            }
+        }
+    }
+
+    /// Does one thing, if there is one to do.
+    fn turn(&mut self, stop: &Stop) -> Turn {
+        let tidy = self.tidy();
+        match next(&self.situation()) {
+            Step::Acquire(why) => self.acquire(why, stop),
+            Step::LookUp => self.doubt(stop),
+            Step::Renew => self.renew(stop),
+            Step::Dismiss => self.answer(None),
+            Step::Wait(until) => {
+                return Turn::Wait(match (until, tidy) {
+                    (Some(until), Some(tidy)) => Some(until.min(tidy)),
+                    (until, tidy) => until.or(tidy),
+                });
+            }
+        }
+        Turn::Done
+    }
+
+    fn situation(&self) -> Situation {
+        let state = self.session.lock();
+        Situation {
+            now: self.tools.clock.now(),
+            token: state.token.is_some(),
+            wanted: state.wanted,
+            dead: state.dead,
+            policy: state.policy,
+            files: state.files,
+            login: self.can_log_in(),
+            tried: state.tried,
+            revived: self.revived,
+            retry_at: self.retry_at,
+            upkeep: self.upkeep,
+        }
+    }
+
+    fn can_log_in(&self) -> bool {
+        matches!(
+            self.session.plan.auth,
+            Auth::AppRole { .. } | Auth::Cert { .. }
+        )
+    }
+
+    fn wait(&mut self, nudged: &Receiver<()>, stop: &Stop, until: Option<Tick>) {
+        let alarm = until.map_or_else(never, |at| self.tools.clock.alarm(at));
+        let nobody = never();
+        let back = self.hold.as_ref().unwrap_or(&nobody);
+        select! {
+            recv(nudged) -> _ => {}
+            recv(stop.receiver()) -> _ => {}
+            recv(alarm) -> _ => {}
+            recv(back) -> _ => {
+                self.hold = None;
+                self.retry_at = None;
+            }
+        }
+    }
+
+    fn acquire(&mut self, why: Why, stop: &Stop) {
+        let now = self.tools.clock.now();
+        self.hold = None;
+        let login = self.can_log_in();
+        let (current, aside) = self.session.update(|state| {
+            state.busy = true;
+            state.files = false;
+            state.policy = false;
+            state.unsure = None;
+            if login {
+                state.tried = Some(now);
+            }
+            // Nobody shall go on with it meanwhile; it comes back if it turns out to be alive.
+            let aside = (why == Why::Dead && login)
+                .then(|| state.token.take())
+                .flatten();
+            (state.token.clone(), aside)
+        });
+        if aside.is_some() {
+            self.aside = aside;
+            self.revived = Some(now);
+        }
+        let known = Known {
+            current: current.as_ref().and_then(|token| token.value.as_ref()),
+            dead: self.dead.as_ref(),
+        };
+        match self.auth.acquire(known, stop) {
+            Ok(Acquired::New(value, facts)) => self.install(value, facts),
+            Ok(Acquired::Same) if why == Why::Dead => self.doubt(stop),
+            Ok(Acquired::Same) => self.answer(None),
+            Err(error) => self.not_acquired(why, error, stop),
+        }
+    }
+
+    /// Puts a new token into use.
+    fn install(&mut self, value: SecretString, facts: Facts) {
+        self.generation += 1;
+        // The session without a keeper has generation 0 or 1: never the same as ours.
+        let token = Arc::new(Token::new(Some(value), self.generation + 1, facts.by_login));
+        let expires = facts.expires();
+        self.upkeep = upkeep(&facts, self.tools.clock.chance());
+        self.trusted = facts != Facts::unknown(facts.told);
+        self.aside = None;
+        self.dead = None;
+        self.retry_at = None;
+        self.backoff.reset();
+        self.tools.teller.recovered();
+        self.session.update(|state| {
+            if let Some(old) = state.token.replace(token)
+                && old.revocable
+                && !old.has_leases()
+            {
+                state.replaced.push(old);
+            }
+            state.expires = expires;
+            state.failure = None;
+            state.alive = None;
+            settle(state);
+        });
+        self.tools.teller.logged_in(&facts);
+        self.warn_of_its_end(&facts);
+        self.facts = facts;
+    }
+
+    fn warn_of_its_end(&self, facts: &Facts) {
+        let teller = &self.tools.teller;
+        if facts.uses > 0 {
+            teller.notice(
+                format!(
+                    "the token may be used {} more times: each read and renewal is a use",
+                    facts.uses
+                ),
+                true,
+            );
+        }
+        match facts.ttl {
+            Some(ttl) if !facts.by_login && (!facts.renewable || facts.batch) => teller.notice(
+                format!(
+                    "the token ends in {} and cannot be renewed: replace it before, or use a login",
+                    humantime::format_duration(Duration::from_secs(ttl.as_secs()))
+                ),
+                true,
+            ),
+            _ => {}
+        }
+    }
+
+    /// A login failed, or somebody else's token could not be had.
+    fn not_acquired(&mut self, why: Why, error: StoreError, stop: &Stop) {
+        if stop.is_stopped() {
+            return;
+        }
+        self.tools.teller.failed(&error.failure);
+        if why == Why::Policy {
+            // The token is as good as before, the next report in five minutes tries again.
+            return self.answer(None);
+        }
+        let answered = matches!(error.failure.error_type, ErrorType::Auth);
+        if let (true, Some(aside)) = (answered, self.aside.take()) {
+            // No new token: is the old one dead for certain?
+            let found = aside
+                .value
+                .as_ref()
+                .map(|value| self.auth.look_up(value, true, stop));
+            match found {
+                Some(LookUp::Alive(_) | LookUp::Mute) => {
+                    let now = self.tools.clock.now();
+                    self.pace(&error);
+                    return self.session.update(|state| {
+                        state.token = Some(aside);
+                        state.alive = Some(now);
+                        state.failure = Some(error.failure);
+                        settle(state);
+                    });
+                }
+                Some(LookUp::Unknown(_)) => self.aside = Some(aside),
+                Some(LookUp::Dead) | None => {}
+            }
+        }
+        self.pace(&error);
+        self.session.update(|state| {
+            state.failure = Some(error.failure);
+            state.unsure.clone_from(&state.failure);
+            settle(state);
+        });
+    }
+
+    /// Plans the next attempt.
+    fn pace(&mut self, error: &StoreError) {
+        let clock = &*self.tools.clock;
+        let wait = if error.wake.is_some() {
+            // Woken when the store is back, and in any case some time.
+            self.tools.daemon.max_backoff
+        } else {
+            self.backoff.after(error.failure.retry, clock)
+        };
+        self.hold.clone_from(&error.wake);
+        self.retry_at = Some(clock.now() + wait);
+    }
+
+    /// One look-up for all who report the token to be dead.
+    fn doubt(&mut self, stop: &Stop) {
+        let token = self.session.update(|state| {
+            state.unsure = None;
+            state.token.clone()
+        });
+        let Some((token, value)) = token.and_then(|token| {
+            let value = token.value.clone()?;
+            Some((token, value))
+        }) else {
+            return self.answer(None);
+        };
+        match self.auth.look_up(&value, self.can_log_in(), stop) {
+            LookUp::Alive(_) | LookUp::Mute => self.answer(Some(self.tools.clock.now())),
+            // Its look-up was never answered, and reads have worked: it tells nothing.
+            LookUp::Dead if !self.can_log_in() && !self.trusted && token.has_worked() => {
+                self.answer(Some(self.tools.clock.now()));
+            }
+            LookUp::Dead if self.can_log_in() => {
+                self.retry_at = None;
+                self.revived = Some(self.tools.clock.now());
+                self.session.update(|state| {
+                    state.token = None;
+                    state.busy = true;
+                    state.dead = false;
+                });
+            }
+            LookUp::Dead => {
+                self.dead = Some(value);
+                let error = self.auth.dead();
+                self.tools.teller.failed(&error.failure);
+                self.pace(&error);
+                self.session.update(|state| {
+                    state.token = None;
+                    state.expires = None;
+                    state.failure = Some(error.failure);
+                    settle(state);
+                });
+            }
+            LookUp::Unknown(error) => {
+                self.session.update(|state| {
+                    state.unsure = Some(error.failure);
+                    settle(state);
+                });
+            }
+        }
+    }
+
+    /// Tells those who wait that the token stays; and since when it is known to be alive.
+    fn answer(&mut self, alive: Option<Tick>) {
+        self.session.update(|state| {
+            if alive.is_some() {
+                state.alive = alive;
+            }
+            settle(state);
+        });
+    }
+
+    fn renew(&mut self, stop: &Stop) {
+        let token = self.session.lock().token.clone();
+        let Some(value) = token.as_ref().and_then(|token| token.value.as_ref()) else {
+            self.upkeep = Upkeep::Nothing;
+            return;
+        };
+        let chance = self.tools.clock.chance();
+        self.hold = None;
+        match self.auth.renew(value, &self.facts, stop) {
+            Renewal::Done(facts, whole) => {
+                self.upkeep = if whole {
+                    upkeep(&facts, chance)
+                } else {
+                    self.ends(&facts);
+                    before_the_end(&facts, chance)
+                };
+                self.retry_at = None;
+                self.backoff.reset();
+                self.tools.teller.recovered();
+                let expires = facts.expires();
+                self.facts = facts;
+                self.session.update(|state| {
+                    state.expires = expires;
+                    state.failure = None;
+                });
+            }
+            Renewal::Dead => {
+                // Should a look-up say that it lives, the next renewal is not at once.
+                let wait = self.backoff.after(Retry::Backoff(None), &*self.tools.clock);
+                self.retry_at = Some(self.tools.clock.now() + wait);
+                self.session.update(|state| state.dead = true);
+            }
+            Renewal::Never(error) => {
+                let now = self.tools.clock.now();
+                self.facts = Facts {
+                    told: now,
+                    ttl: self.facts.expires().map(|at| at.since(now)),
+                    renewable: false,
+                    ..self.facts.clone()
+                };
+                self.upkeep = before_the_end(&self.facts, chance);
+                self.tools.teller.notice(error.to_string(), true);
+                self.ends(&self.facts);
+            }
+            Renewal::Failed(error) if stop.is_stopped() => drop(error),
+            Renewal::Failed(error) => {
+                self.tools.teller.failed(&error.failure);
+                self.pace(&error);
+                // Too late for another renewal: rather a login.
+                if let (Upkeep::Login(at), Some(retry_at)) =
+                    (before_the_end(&self.facts, chance), self.retry_at)
+                    && retry_at >= at
+                {
+                    self.upkeep = Upkeep::Login(at);
+                    self.retry_at = Some(at.max(self.tools.clock.now() + SOON));
+                }
+                self.session
+                    .update(|state| state.failure = Some(error.failure));
+            }
+        }
+    }
+
+    /// A token that will not be extended: for one of a login that is the way of things.
+    fn ends(&self, facts: &Facts) {
+        let left = facts.ttl.unwrap_or_default();
+        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+        if facts.by_login {
+            self.tools.teller.notice(
+                "the token is not extended any further: a new login comes before its end".into(),
+                false,
+            );
+        } else {
+            self.tools.teller.notice(
+                format!("the token is not extended any further and ends in {left}: replace it"),
+                true,
+            );
+        }
+    }
+
+    /// Revokes tokens that were replaced and that no worker holds any more. When to look again.
+    fn tidy(&self) -> Option<Tick> {
+        let idle: Vec<Arc<Token>> = {
+            let mut state = self.session.lock();
+            if state.replaced.is_empty() {
+                return None;
+            }
+            state
+                .replaced
+                .extract_if(.., |token| Arc::strong_count(token) == 1)
+                .collect()
+        };
+        for token in idle {
+            revoke(&*self.tools.wire, &self.session, &token, REVOKE_WITHIN);
+        }
+        let left = !self.session.lock().replaced.is_empty();
+        left.then(|| self.tools.clock.now() + TIDY)
+    }
+}
+
+/// The shortest wait between a failed renewal and the login that comes instead.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A round of reports is dealt with.
+fn settle(state: &mut State) {
+    state.busy = false;
+    state.dead = false;
+    state.policy = false;
+    state.rounds += 1;
+}
+
+/// Revokes a token, unless leases hang on it. Once: whether it succeeds is not our business, for
+/// it ends by itself.
+pub(super) fn revoke(wire: &dyn Wire, session: &Session, token: &Token, within: Duration) {
+    if token.has_leases() || !token.revocable {
+        return;
+    }
+    let Some(value) = &token.value else { return };
+    wire.send_at_once(
+        &Call {
+            operation: Operation::Revoke,
+            who: number_of(&session.plan.key),
+            method: Method::Post,
+            path: "auth/token/revoke-self",
+            namespace: &session.plan.key.namespace,
+            token: Some(value),
+            body: Some(SecretBytes::new(b"{}".to_vec())),
+            client: session.plan.client.as_ref(),
+        },
+        within,
+    );
+}
+
+#[cfg(test)]
+mod tests;
