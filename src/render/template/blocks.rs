@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::budget::{Budget, Fault};
 use super::functions::Function;
 use super::path;
-use crate::render::value::{is_true, kind, text};
+use crate::render::value::{is_true, kind, scalar, text};
 
 /// Gives an engine all that a template may use, and nothing else.
 pub(super) fn furnish<'b>(engine: &mut Handlebars<'b>, budget: &'b Budget) {
@@ -41,7 +41,7 @@ fn missing(argument: &PathAndJson<'_>, budget: &Budget) -> Fault {
 /// The name of what `index` did not find: literals as they are, of values only where they stand.
 fn looked_up(keys: &[PathAndJson<'_>]) -> String {
     let names = keys.iter().map(|key| match key.try_get_constant_value() {
-        Some(literal) => text(literal).into_owned(),
+        Some(literal) => scalar(literal).into_owned(),
         None => match key.relative_path() {
             Some(canonical) => format!("[{}]", path::readable(canonical)),
             None => "[…]".into(),
@@ -115,7 +115,10 @@ impl HelperDef for Emit<'_> {
         out: &mut dyn Output,
     ) -> HelperResult {
         let argument = argument(helper, self.0)?;
-        Ok(out.write(&text(argument.value()))?)
+        match text(argument.value(), self.0.most()) {
+            Some(text) => Ok(out.write(&text)?),
+            None => Err(self.0.fail(self.0.full())),
+        }
     }
 }
 
