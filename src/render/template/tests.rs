@@ -858,6 +858,91 @@ fn no_value_is_in_an_error() {
     }
 }
 
+/// Texts that look like templates.
+fn heap_of_words() -> impl Strategy<Value = String> {
+    const WORDS: &[&str] = &[
+        "{{",
+        "}}",
+        "{{{",
+        "}}}",
+        "{{-",
+        " -}}",
+        "{{~",
+        "~}}",
+        "#if ",
+        "/if",
+        "if ",
+        "else",
+        "else if ",
+        "end",
+        "range ",
+        "#each ",
+        "/each",
+        "with ",
+        ".",
+        ".user",
+        "user",
+        "$",
+        "../",
+        "@index",
+        "@root",
+        "this",
+        "[",
+        "]",
+        "(",
+        ")",
+        "|",
+        "\"",
+        "'",
+        "`",
+        "\\",
+        "upper ",
+        "printf ",
+        "index ",
+        "\"%s\"",
+        "!",
+        "!--",
+        "--",
+        "/*",
+        "*/",
+        ">",
+        "*",
+        "&",
+        "{{{{raw}}}}",
+        "{{{{/raw}}}}",
+        " ",
+        "\n",
+        "é",
+        "0",
+        "-1",
+        "=",
+        ":=",
+        "{",
+        "}",
+        "Z",
+        "Z\n",
+        "{{#if user}}",
+        "{{/if}}",
+        "{{else}}",
+        "{{ if .user }}",
+        "{{ end }}",
+        "{{ range .list }}",
+        "{{user}}",
+        "{{~user~}}",
+        "{{- .user -}}",
+        "{{ .user | upper }}",
+        "{{! c }}",
+        "{{/* c */}}",
+        "{{#each list}}",
+        "{{/each}}",
+        "\n{{#if no}}\n",
+        "\n{{else}}\n",
+        "\n{{/if}}\n",
+    ];
+    proptest::collection::vec(proptest::sample::select(WORDS), 0..24)
+        .prop_map(|words| words.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -873,22 +958,19 @@ proptest! {
     }
 
     #[test]
-    fn no_heap_of_words_panics(words in proptest::collection::vec(prop_oneof![
-        Just("{{"), Just("}}"), Just("{{{"), Just("}}}"), Just("{{-"), Just(" -}}"), Just("{{~"), Just("~}}"),
-        Just("#if "), Just("/if"), Just("if "), Just("else"), Just("else if "), Just("end"), Just("range "),
-        Just("#each "), Just("/each"), Just("with "), Just("."), Just(".user"), Just("user"), Just("$"), Just("../"),
-        Just("@index"), Just("@root"), Just("this"), Just("["), Just("]"), Just("("), Just(")"), Just("|"),
-        Just("\""), Just("'"), Just("`"), Just("\\"), Just("upper "), Just("printf "), Just("index "), Just("\"%s\""),
-        Just("!"), Just("!--"), Just("--"), Just("/*"), Just("*/"), Just(">"), Just("*"), Just("&"), Just("{{{{raw}}}}"),
-        Just("{{{{/raw}}}}"), Just(" "), Just("\n"), Just("é"), Just("0"), Just("-1"), Just("="), Just(":="),
-        Just("{{#if user}}"), Just("{{/if}}"), Just("{{ if .user }}"), Just("{{ end }}"), Just("{{ range .list }}"),
-        Just("{{user}}"), Just("{{ .user | upper }}"), Just("{"), Just("}"),
-    ], 0..24)) {
-        let text = words.concat();
+    fn no_heap_of_words_panics(text in heap_of_words()) {
         if let Err(message) = render(&text) {
             // The engine must accept whatever we translate.
             prop_assert!(!message.contains("cannot be compiled"), "{}: {}", text, message);
             prop_assert!(!message.contains("cannot be rendered"), "{}: {}", text, message);
+        }
+    }
+
+    #[test]
+    fn long_texts_are_treated_like_short_ones(text in heap_of_words()) {
+        if let Ok(rendered) = render(&text) {
+            let long = "Z is a text \n of several \u{f8ff}0\u{f8ff} words Z";
+            prop_assert_eq!(render(&text.replace('Z', long)), Ok(rendered.replace('Z', long)), "{}", text);
         }
     }
 

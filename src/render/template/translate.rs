@@ -10,11 +10,34 @@ use super::lexer::{self, Kind, Tag};
 use super::path::{self, Scope};
 use super::{MAX_BLOCKS, MAX_BYTES, MAX_TAGS, Problem};
 
+/// Stands around the number of a text that is kept aside.
+const MARK: char = '\u{f8ff}';
+/// Texts that are longer are kept aside: the engine's parser counts lines from the start of the
+/// template at each tag.
+const SHORT: usize = 16;
+
 /// A template in canonical form.
 pub(super) struct Canonical {
     pub(super) text: String,
+    /// The texts kept aside.
+    texts: Vec<String>,
     /// For each tag: byte offsets in `text` and in the template as written.
     pub(super) places: Vec<(usize, usize)>,
+}
+
+impl Canonical {
+    /// Puts the texts that were kept aside back into a text of the compiled template.
+    pub(super) fn restore(&self, text: &mut String) {
+        if !text.contains(MARK) {
+            return;
+        }
+        let mut restored = String::new();
+        for (place, piece) in text.split(MARK).enumerate() {
+            let aside = (place % 2 == 1).then(|| self.texts.get(piece.parse::<usize>().ok()?));
+            restored.push_str(aside.flatten().map_or(piece, String::as_str));
+        }
+        *text = restored;
+    }
 }
 
 /// Checks and translates a template.
@@ -27,7 +50,8 @@ pub(super) fn translate(template: &str) -> Result<Canonical, Problem> {
     }
     let mut translator = Translator {
         template,
-        out: String::with_capacity(template.len() * 2),
+        out: String::new(),
+        texts: Vec::new(),
         places: Vec::new(),
         blocks: Vec::new(),
         tags: 0,
@@ -36,6 +60,7 @@ pub(super) fn translate(template: &str) -> Result<Canonical, Problem> {
     translator.run()?;
     Ok(Canonical {
         text: translator.out,
+        texts: translator.texts,
         places: translator.places,
     })
 }
@@ -82,6 +107,7 @@ struct Braces {
 struct Translator<'t> {
     template: &'t str,
     out: String,
+    texts: Vec<String>,
     places: Vec<(usize, usize)>,
     blocks: Vec<Block>,
     tags: usize,
@@ -132,7 +158,19 @@ impl<'t> Translator<'t> {
             text
         };
         self.trim &= text.is_empty();
-        self.out.push_str(text);
+        // White space, and what `guard` looks at, must stand where it stands.
+        let core = text.trim().trim_end_matches(['\\', '{']);
+        if core.len() <= SHORT && !core.contains(MARK) {
+            self.out.push_str(text);
+            return;
+        }
+        let start = text.len() - text.trim_start().len();
+        self.out.push_str(&text[..start]);
+        self.out.push(MARK);
+        self.out.push_str(&self.texts.len().to_string());
+        self.out.push(MARK);
+        self.out.push_str(&text[start + core.len()..]);
+        self.texts.push(core.to_owned());
     }
 
     /// Braces that are meant as text.
@@ -580,7 +618,7 @@ impl<'t> Translator<'t> {
         for piece in pieces {
             self.tags += 1;
             self.braces("{{", opened);
-            self.out.push_str(piece);
+            self.write(piece);
         }
         Ok(self.template.len() - content.len() + length + END.len())
     }
