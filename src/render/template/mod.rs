@@ -6,6 +6,7 @@
 
 mod blocks;
 mod budget;
+mod canonical;
 mod compare;
 mod expression;
 mod functions;
@@ -208,7 +209,7 @@ impl<'t> Lines<'t> {
 struct Places(Vec<((usize, usize), (usize, usize))>);
 
 impl Places {
-    fn new(text: &str, canonical: &translate::Canonical) -> Self {
+    fn new(text: &str, canonical: &canonical::Canonical) -> Self {
         let written = Lines::of(text);
         let translated = Lines::of(&canonical.text);
         Self(
@@ -231,7 +232,7 @@ impl Places {
 
     /// Lets the compiled template speak of the text as written, puts in what was kept aside, and
     /// gives spare memory back.
-    fn relocate(&self, template: &mut handlebars::Template, canonical: &translate::Canonical) {
+    fn relocate(&self, template: &mut handlebars::Template, canonical: &canonical::Canonical) {
         for mapping in &mut template.mapping {
             (mapping.0, mapping.1) = self.written(mapping.0, mapping.1);
         }
