@@ -34,9 +34,10 @@ pub(super) fn env<'v>(
     members: impl Iterator<Item = (&'v str, &'v Value)>,
     warnings: &mut Vec<String>,
 ) -> Result<(), Failed> {
+    let most = out.max();
     let mut otherwise = Vec::new();
     for (name, value) in members {
-        let text = value::text(value);
+        let text = value::text(value, most).ok_or(Failed::Full)?;
         check(name, &text)?;
         if !text.contains(['\'', '\\']) {
             writeln!(out, "{name}='{text}'")?;
@@ -69,8 +70,9 @@ pub(super) fn env_file<'v>(
     out: &mut Buffer,
     members: impl Iterator<Item = (&'v str, &'v Value)>,
 ) -> Result<(), Failed> {
+    let most = out.max();
     for (name, value) in members {
-        let text = value::text(value);
+        let text = value::text(value, most).ok_or(Failed::Full)?;
         check(name, &text)?;
         if text.contains(['\n', '\r']) {
             return Err(Failed::Field(RenderError {
