@@ -39,12 +39,14 @@ pub(super) fn env<'v>(
     for (name, value) in members {
         let text = value::text(value, most).ok_or(Failed::Full)?;
         check(name, &text)?;
-        if !text.contains(['\'', '\\']) {
+        let is_simple = !text.contains(['\'', '\\']);
+        // Readers built on python-dotenv (podman-compose) expand `${` in single quotes, too.
+        if text.contains("${") || (text.contains('`') && !is_simple) {
+            otherwise.push(format!("`{name}`"));
+        }
+        if is_simple {
             writeln!(out, "{name}='{text}'")?;
             continue;
-        }
-        if text.contains('`') || text.contains("${") {
-            otherwise.push(format!("`{name}`"));
         }
         write!(out, "{name}=\"")?;
         let mut plain = 0;
