@@ -1,6 +1,6 @@
 //! Logging in: from credentials to a token, and what is asked of the server about a token.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use super::explain::Asked;
 use super::kv::encoded;
 use super::teller::Teller;
 use super::token::Facts;
+use super::unwrapped::Unwrapped;
 use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
@@ -28,15 +29,10 @@ pub(super) struct Authenticator {
     wire: Arc<dyn Wire>,
     clock: Arc<dyn Clock>,
     teller: Teller,
-    unwrapped: Option<Unwrapped>,
+    unwrapped: Arc<Unwrapped>,
+    /// The last wrapping token that was unwrapped for this session.
+    wrapping: Option<SecretString>,
     who: u64,
-}
-
-/// A secret ID that came wrapped, kept while the wrapping token is the same: it can be unwrapped
-/// once only.
-struct Unwrapped {
-    wrapping: SecretString,
-    secret_id: SecretString,
 }
 
 /// The tokens that a keeper knows, which somebody else's token is compared with.
@@ -44,6 +40,8 @@ struct Unwrapped {
 pub(super) struct Known<'a> {
     /// In use.
     pub(super) current: Option<&'a SecretString>,
+    /// The one in use may be dead.
+    pub(super) doubted: bool,
     /// Found to be dead.
     pub(super) dead: Option<&'a SecretString>,
 }
@@ -112,6 +110,7 @@ impl Authenticator {
         wire: Arc<dyn Wire>,
         clock: Arc<dyn Clock>,
         teller: Teller,
+        unwrapped: Arc<Unwrapped>,
     ) -> Self {
         Self {
             who: number_of(&plan.key),
@@ -120,7 +119,8 @@ impl Authenticator {
             wire,
             clock,
             teller,
-            unwrapped: None,
+            unwrapped,
+            wrapping: None,
         }
     }
 
@@ -192,6 +192,15 @@ impl Authenticator {
             LookUp::Alive(facts) => Ok(Acquired::New(value, facts)),
             LookUp::Unknown(error) if !answered(&error) => Err(error),
             _ if known.dead == Some(&value) => Err(self.dead()),
+            // Better the one that works.
+            LookUp::Dead if known.current.is_some() && !known.doubted => Err(StoreError::new(
+                ErrorType::Auth,
+                Retry::Backoff(None),
+                format!(
+                    "`{}`: the new token was refused: the one in use is kept",
+                    self.wire.address()
+                ),
+            )),
             // Whether it is any good, the first read will tell.
             _ => {
                 self.untold();
@@ -331,10 +340,10 @@ impl Authenticator {
         made_at: &str,
         stop: &Stop,
     ) -> Result<SecretString, StoreError> {
-        if let Some(unwrapped) = &self.unwrapped
-            && unwrapped.wrapping == wrapping
-        {
-            return Ok(unwrapped.secret_id.clone());
+        let slot = self.unwrapped.slot(&wrapping);
+        let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret_id) = &*kept {
+            return Ok(secret_id.clone());
         }
         let alarm = "make a new wrapped secret ID; if none of yours unwrapped this one, somebody else did: revoke it";
         let mut asked = self.asked(
@@ -387,10 +396,10 @@ impl Authenticator {
             .and_then(|envelope| envelope.data_as::<SecretIdBlock>())
             .ok_or_else(|| asked.garbage("the answer holds no `secret_id`"))?
             .secret_id;
-        self.unwrapped = Some(Unwrapped {
-            wrapping,
-            secret_id: secret_id.clone(),
-        });
+        *kept = Some(secret_id.clone());
+        if let Some(old) = self.wrapping.replace(wrapping) {
+            self.unwrapped.forget(&old);
+        }
         Ok(secret_id)
     }
 

@@ -1,6 +1,7 @@
 //! The keeper of a session: one thread that logs in, renews, and answers what workers report.
 
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use super::auth::{Acquired, Authenticator, Known, LookUp, Renewal};
 use super::session::{Session, State};
 use super::teller::Teller;
 use super::token::{Facts, Token, Upkeep, before_the_end, upkeep};
+use super::unwrapped::Unwrapped;
 use super::upkeep::{Situation, Step, Why, next};
 use super::wire::{Call, Method, Wire, number_of};
-use crate::clock::{Clock, Stop, Tick};
+use crate::clock::{Clock, Stop, Tick, pause};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Auth, Daemon};
 use crate::secret::{SecretBytes, SecretString};
@@ -37,6 +39,7 @@ pub(super) struct Tools {
     pub(super) wire: Arc<dyn Wire>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) teller: Teller,
+    pub(super) unwrapped: Arc<Unwrapped>,
 }
 
 /// Starts the keeper's thread.
@@ -45,11 +48,11 @@ pub(super) struct Tools {
 ///
 /// When the system gives no thread; a failure of those who need the session, tried again.
 pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreError> {
-    let keeper = Keeper::new(Arc::clone(session), tools.clone());
+    let (session, tools) = (Arc::clone(session), tools.clone());
     std::thread::Builder::new()
         .name(format!("keeper {}", session.plan.key.credentials))
         .stack_size(STACK)
-        .spawn(move || keeper.run())
+        .spawn(move || keep(&session, &tools))
         .map(drop)
         .map_err(|error| {
             StoreError::new(
@@ -58,6 +61,33 @@ pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreEr
                 format!("no thread for the session's keeper: {error}"),
             )
         })
+}
+
+/// Runs keepers, one after the other: a defect ends one, not the session.
+fn keep(session: &Arc<Session>, tools: &Tools) {
+    let stop = session.signals().1;
+    let mut backoff = Backoff::new(&tools.daemon);
+    while !stop.is_stopped() {
+        let keeper = || Keeper::new(Arc::clone(session), tools.clone()).run();
+        if catch_unwind(AssertUnwindSafe(keeper)).is_ok() {
+            return;
+        }
+        let failure = StoreError::new(
+            ErrorType::Panic,
+            Retry::Backoff(None),
+            "the session's keeper failed by a defect of ours: it begins anew",
+        )
+        .failure;
+        tools.teller.failed(&failure);
+        let wait = backoff.after(failure.retry, &*tools.clock);
+        session.update(|state| {
+            // The next one knows nothing of it.
+            state.replaced.extend(state.token.take());
+            state.failure = Some(failure);
+            settle(state);
+        });
+        pause(&*tools.clock, stop, tools.clock.now() + wait);
+    }
 }
 
 struct Keeper {
@@ -72,7 +102,6 @@ struct Keeper {
     /// The store is held to be down: closes when it is back.
     hold: Option<Receiver<Infallible>>,
     revived: Option<Tick>,
-    generation: u64,
     /// Reported to be dead, while there is no other.
     aside: Option<Arc<Token>>,
     /// Somebody else's token that was found to be dead.
@@ -97,6 +126,7 @@ impl Keeper {
             Arc::clone(&tools.wire),
             Arc::clone(&tools.clock),
             tools.teller.clone(),
+            Arc::clone(&tools.unwrapped),
         );
         Self {
             backoff: Backoff::new(&tools.daemon),
@@ -108,7 +138,6 @@ impl Keeper {
             retry_at: None,
             hold: None,
             revived: None,
-            generation: 0,
             aside: None,
             dead: None,
             trusted: false,
@@ -206,21 +235,36 @@ impl Keeper {
         }
         let known = Known {
             current: current.as_ref().and_then(|token| token.value.as_ref()),
+            doubted: why == Why::Dead,
             dead: self.dead.as_ref(),
         };
         match self.auth.acquire(known, stop) {
+            Ok(Acquired::New(value, facts)) if stop.is_stopped() => {
+                // Nobody will use it.
+                let token = Token::new(Some(value), 0, facts.by_login && !facts.batch);
+                revoke(&*self.tools.wire, &self.session, &token, REVOKE_LATE);
+            }
             Ok(Acquired::New(value, facts)) => self.install(value, facts),
             Ok(Acquired::Same) if why == Why::Dead => self.doubt(stop),
-            Ok(Acquired::Same) => self.answer(None),
+            Ok(Acquired::Same) => {
+                self.tools.teller.recovered();
+                self.session.update(|state| {
+                    state.failure = None;
+                    settle(state);
+                });
+            }
+            // Nothing came in its place: is it dead for certain?
+            Err(error) if why == Why::Dead && !login && is_credential(&error) => {
+                self.tools.teller.failed(&error.failure);
+                self.doubt(stop);
+            }
             Err(error) => self.not_acquired(why, error, stop),
         }
     }
 
     /// Puts a new token into use.
     fn install(&mut self, value: SecretString, facts: Facts) {
-        self.generation += 1;
-        // The session without a keeper has generation 0 or 1: never the same as ours.
-        let token = Arc::new(Token::new(Some(value), self.generation + 1, facts.by_login));
+        let revocable = facts.by_login && !facts.batch;
         let expires = facts.expires();
         self.upkeep = upkeep(&facts, self.tools.clock.chance());
         self.trusted = facts != Facts::unknown(facts.told);
@@ -230,6 +274,8 @@ impl Keeper {
         self.backoff.reset();
         self.tools.teller.recovered();
         self.session.update(|state| {
+            state.generation += 1;
+            let token = Arc::new(Token::new(Some(value), state.generation, revocable));
             if let Some(old) = state.token.replace(token)
                 && old.revocable
                 && !old.has_leases()
@@ -279,8 +325,9 @@ impl Keeper {
             // The token is as good as before, the next report in five minutes tries again.
             return self.answer(None);
         }
-        let answered = matches!(error.failure.error_type, ErrorType::Auth);
-        if let (true, Some(aside)) = (answered, self.aside.take()) {
+        if is_credential(&error)
+            && let Some(aside) = self.aside.take()
+        {
             // No new token: is the old one dead for certain?
             let found = aside
                 .value
@@ -481,6 +528,14 @@ impl Keeper {
 
 /// The shortest wait between a failed renewal and the login that comes instead.
 const SOON: Duration = Duration::from_secs(1);
+
+/// How long the revocation of a token that came too late may take.
+const REVOKE_LATE: Duration = Duration::from_secs(1);
+
+/// Whether a failure is about the credential, rather than about the way to the server.
+fn is_credential(error: &StoreError) -> bool {
+    error.failure.error_type == ErrorType::Auth
+}
 
 /// A round of reports is dealt with.
 fn settle(state: &mut State) {

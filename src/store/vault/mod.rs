@@ -20,6 +20,7 @@ mod session;
 mod store;
 mod teller;
 mod token;
+mod unwrapped;
 mod upkeep;
 mod wire;
 

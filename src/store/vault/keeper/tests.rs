@@ -195,6 +195,7 @@ impl Lab {
             wire: Arc::<FakeServer>::clone(&server),
             clock: shared,
             teller: Teller::new(&plan, sender),
+            unwrapped: Arc::default(),
         };
         let keeper = Keeper::new(Arc::clone(&session), tools);
         session.update(|state| state.wanted = true);
