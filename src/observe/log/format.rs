@@ -75,6 +75,9 @@ struct JsonFields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for JsonFields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        if is_nothing(&value) {
+            return Ok(());
+        }
         self.0.push(',');
         if FIXED.contains(&key.as_str()) {
             json_string(self.0, &format!("{key}_"));
@@ -131,10 +134,30 @@ impl<'v> VisitValue<'v> for JsonValue<'_> {
     }
 }
 
+/// Whether a field has no value: such a one is left out.
+fn is_nothing(value: &Value<'_>) -> bool {
+    struct Nothing(bool);
+    impl VisitValue<'_> for Nothing {
+        fn visit_any(&mut self, _: Value<'_>) -> Result<(), kv::Error> {
+            Ok(())
+        }
+        fn visit_null(&mut self) -> Result<(), kv::Error> {
+            self.0 = true;
+            Ok(())
+        }
+    }
+    let mut nothing = Nothing(false);
+    let _ = value.visit(&mut nothing);
+    nothing.0
+}
+
 struct TextFields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for TextFields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        if is_nothing(&value) {
+            return Ok(());
+        }
         let value = value.to_string();
         let value = printable(&value);
         let bare = !value.is_empty() && !value.contains([' ', '"', '=']);
