@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Environment;
 use super::duration::{self, DurationError};
+use super::mask::may_hold_credential;
 use super::merge::shown;
 use super::scalar::env_bool;
 
@@ -165,8 +166,7 @@ impl Reader<'_> {
             return default;
         };
         parse(text.trim()).unwrap_or_else(|message| {
-            // A URL may hold a password.
-            let value = if text.contains('@') {
+            let value = if may_hold_credential(text) {
                 "the value".to_owned()
             } else {
                 format!("`{}`", shown(text))
