@@ -21,7 +21,7 @@ use super::worker::Policy;
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::observe::Metrics;
-use crate::plan::{self, Daemon, Plan, Purpose};
+use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
 
 /// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
@@ -273,7 +273,10 @@ impl Supervisor {
     fn store_event(&mut self, event: &StoreEvent) {
         let now = self.clock.now();
         self.narrator.store(event, now);
-        if let StoreEvent::Breaker { store, state, .. } = event {
+        // A store that is gone may have a last word; its series stays away.
+        if let StoreEvent::Breaker { store, state, .. } = event
+            && self.plan.stores.iter().any(|known| known.name == *store)
+        {
             self.metrics().breaker(store, *state);
         }
         self.changed_since.get_or_insert(now);
@@ -282,11 +285,15 @@ impl Supervisor {
     fn show_stores(&self, stores: &[StoreStatus]) {
         for store in stores {
             self.metrics().breaker(&store.name, store.breaker);
-            for session in &store.sessions {
-                self.metrics()
-                    .token_expiry(&store.name, &session.key.credentials, session.expires);
-            }
         }
+        let sessions = stores.iter().flat_map(|store| &store.sessions);
+        self.metrics()
+            .token_expiries(sessions.filter_map(|session| {
+                let SessionKey {
+                    store, credentials, ..
+                } = &session.key;
+                Some((&**store, &**credentials, session.expires?))
+            }));
     }
 
     /// Shows the state where it has changed, not too often.
