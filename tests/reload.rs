@@ -1,6 +1,12 @@
 //! Taking up another configuration while running: what changes is started again, the rest does
 //! not notice; what is wrong is refused, and shown.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod site;
 mod support;
 
@@ -368,7 +374,7 @@ fn two_hundred_reloads_leave_nothing_behind() {
         );
         figures
     };
-    let mut reloads = |from: usize, to: usize| {
+    let reloads = |from: usize, to: usize| {
         for number in from..=to {
             reload(&daemon, &config(number));
         }

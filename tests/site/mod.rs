@@ -6,6 +6,11 @@
     unreachable_pub,
     reason = "`pub` marks what is for the tests; a test program exports nothing"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 
