@@ -2,10 +2,10 @@
 //! watch, workers' and stores' events and its timer. It never waits for the network or for a
 //! secret's files.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select, unbounded};
 use log::{error, info};
@@ -21,7 +21,7 @@ use super::worker::Policy;
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::observe::Metrics;
-use crate::plan::{self, Daemon, Plan, Purpose};
+use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
 
 /// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
@@ -79,8 +79,6 @@ pub struct Supervisor {
     unstarted: HashMap<usize, Tick>,
     /// Stores that the plan no longer has are let go when nobody works on them any more.
     to_retire: bool,
-    /// Sessions with a series, by store and credential set.
-    sessions_shown: BTreeMap<(String, String), Option<SystemTime>>,
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
     shown: Tick,
@@ -113,7 +111,6 @@ impl Supervisor {
             narrator: Narrator::default(),
             unstarted: HashMap::new(),
             to_retire: false,
-            sessions_shown: BTreeMap::new(),
             changed_since: Some(now),
             shown: Tick::default(),
             file: start.file,
@@ -277,35 +274,27 @@ impl Supervisor {
     fn store_event(&mut self, event: &StoreEvent) {
         let now = self.clock.now();
         self.narrator.store(event, now);
-        if let StoreEvent::Breaker { store, state, .. } = event {
+        // A store that is gone may have a last word; its series stays away.
+        if let StoreEvent::Breaker { store, state, .. } = event
+            && self.plan.stores.iter().any(|known| known.name == *store)
+        {
             self.metrics().breaker(store, *state);
         }
         self.changed_since.get_or_insert(now);
     }
 
-    fn show_stores(&mut self, stores: &[StoreStatus]) {
-        // A credential set may have a session in each of several namespaces, and one series.
-        let mut expiries: BTreeMap<(String, String), Option<SystemTime>> = BTreeMap::new();
+    fn show_stores(&self, stores: &[StoreStatus]) {
         for store in stores {
             self.metrics().breaker(&store.name, store.breaker);
-            for session in &store.sessions {
-                let key = (store.name.clone(), session.key.credentials.clone());
-                let first = expiries.entry(key).or_default();
-                *first = match (*first, session.expires) {
-                    (Some(known), Some(other)) => Some(known.min(other)),
-                    (known, other) => known.or(other),
-                };
-            }
         }
-        for (store, credentials) in self.sessions_shown.keys() {
-            if !expiries.contains_key(&(store.clone(), credentials.clone())) {
-                self.metrics().token_expiry(store, credentials, None);
-            }
-        }
-        for ((store, credentials), expires) in &expiries {
-            self.metrics().token_expiry(store, credentials, *expires);
-        }
-        self.sessions_shown = expiries;
+        let sessions = stores.iter().flat_map(|store| &store.sessions);
+        self.metrics()
+            .token_expiries(sessions.filter_map(|session| {
+                let SessionKey {
+                    store, credentials, ..
+                } = &session.key;
+                Some((&**store, &**credentials, session.expires?))
+            }));
     }
 
     /// Shows the state where it has changed, not too often.
