@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, select, unbounded};
 use super::crew::Crew;
 use super::cycle::Preview;
 use super::event::{Event, Report};
-use super::narrator::Narrator;
+use super::narrator::{Narrator, notices};
 use super::signals::Signal;
 use super::state::State;
 use super::worker::Policy;
@@ -53,6 +53,7 @@ pub fn once(
     } else {
         Mode::Use
     };
+    notices(&plan.notices);
     let until = clock.now() + policy.timeout;
     let mut stores = Stores::new(Arc::clone(daemon), mode, Arc::clone(clock), store_sender);
     stores.apply(plan);
