@@ -1,5 +1,11 @@
 //! Stores and sessions on a real OpenBao.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod stores;
 mod support;
 
@@ -188,7 +194,7 @@ fn a_token_file_is_waited_for_and_followed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     let lab = Lab::new(bao.endpoint(), Auth::Token(Credential::File(path.clone())));
-    assert_eq!(lab.stores.followed_files(), [path.clone()]);
+    assert_eq!(lab.stores.followed_files(), std::slice::from_ref(&path));
     let error = lab.fetch(&source(&mount, "a")).unwrap_err();
     assert_eq!(error.failure.error_type, ErrorType::Auth);
     assert_eq!(error.failure.retry, Retry::Backoff(None));
@@ -200,7 +206,7 @@ fn a_token_file_is_waited_for_and_followed() {
 
     let first = bao.token(&[&policy], "1h", &Value::Null);
     std::fs::write(&path, format!("{first}\n")).unwrap();
-    lab.stores.files_changed(&[path.clone()]);
+    lab.stores.files_changed(std::slice::from_ref(&path));
     assert!(
         wake.recv_timeout(support::SOON)
             .is_err_and(|error| error == crossbeam_channel::RecvTimeoutError::Disconnected)
@@ -335,7 +341,7 @@ fn a_wrapped_secret_id_is_unwrapped_once_and_only_where_it_was_made() {
     assert_eq!(error.failure.error_type, ErrorType::Auth);
     assert!(error.failure.remedy.unwrap().contains("somebody else did"));
     std::fs::write(&path, bao.wrapped_secret_id(&role, "60s")).unwrap();
-    spent.stores.files_changed(&[path.clone()]);
+    spent.stores.files_changed(std::slice::from_ref(&path));
     wait_until("the new one", || spent.fetch(&source(&mount, "a")).is_ok());
 }
 

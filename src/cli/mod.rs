@@ -11,6 +11,7 @@ mod run;
 mod status;
 mod validate;
 mod version;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

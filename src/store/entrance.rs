@@ -180,8 +180,8 @@ impl Entrance {
                     gate.serve(&stop, ask);
                 }
             });
-        if let (Err(_), Some(ask)) = (started, lock(&ask).take()) {
-            *prober = Prober::Waiting(ask);
+        if started.is_err() {
+            *prober = lock(&ask).take().map_or(Prober::None, Prober::Waiting);
         }
     }
 }

@@ -202,7 +202,7 @@ impl Outlook {
 
     fn trouble(&mut self, about: &'static str, text: String, now: Tick) {
         if let Some(line) = self.quiet.note(about, &text, now) {
-            warn!(target: "observe", repeated = line.repeated; "{text}");
+            warn!(target: "observe", repeated = Some(line.repeated).filter(|count| *count > 0); "{text}");
         }
         self.notices.retain(|(known, _)| *known != about);
         self.notices.push((about, text));

@@ -2,10 +2,10 @@
 //! watch, workers' and stores' events and its timer. It never waits for the network or for a
 //! secret's files.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, select, unbounded};
 use log::{error, info};
@@ -79,6 +79,8 @@ pub struct Supervisor {
     unstarted: HashMap<usize, Tick>,
     /// Stores that the plan no longer has are let go when nobody works on them any more.
     to_retire: bool,
+    /// Sessions with a series, by store and credential set.
+    sessions_shown: BTreeMap<(String, String), Option<SystemTime>>,
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
     shown: Tick,
@@ -111,6 +113,7 @@ impl Supervisor {
             narrator: Narrator::default(),
             unstarted: HashMap::new(),
             to_retire: false,
+            sessions_shown: BTreeMap::new(),
             changed_since: Some(now),
             shown: Tick::default(),
             file: start.file,
@@ -189,7 +192,8 @@ impl Supervisor {
                 .metrics()
                 .stale(&known.labels, known.stale(now));
         }
-        self.show_stores(&self.stores.status());
+        let stores = self.stores.status();
+        self.show_stores(&stores);
         if self.outlook.turn(now) {
             self.changed_since.get_or_insert(now);
         }
@@ -279,14 +283,29 @@ impl Supervisor {
         self.changed_since.get_or_insert(now);
     }
 
-    fn show_stores(&self, stores: &[StoreStatus]) {
+    fn show_stores(&mut self, stores: &[StoreStatus]) {
+        // A credential set may have a session in each of several namespaces, and one series.
+        let mut expiries: BTreeMap<(String, String), Option<SystemTime>> = BTreeMap::new();
         for store in stores {
             self.metrics().breaker(&store.name, store.breaker);
             for session in &store.sessions {
-                self.metrics()
-                    .token_expiry(&store.name, &session.key.credentials, session.expires);
+                let key = (store.name.clone(), session.key.credentials.clone());
+                let first = expiries.entry(key).or_default();
+                *first = match (*first, session.expires) {
+                    (Some(known), Some(other)) => Some(known.min(other)),
+                    (known, other) => known.or(other),
+                };
             }
         }
+        for (store, credentials) in self.sessions_shown.keys() {
+            if !expiries.contains_key(&(store.clone(), credentials.clone())) {
+                self.metrics().token_expiry(store, credentials, None);
+            }
+        }
+        for ((store, credentials), expires) in &expiries {
+            self.metrics().token_expiry(store, credentials, *expires);
+        }
+        self.sessions_shown = expiries;
     }
 
     /// Shows the state where it has changed, not too often.

@@ -362,9 +362,11 @@ mod tests {
             cycle: Cycle::new(secret, vec![Arc::clone(&store) as Arc<dyn Store>], None),
             pacing: Pacing {
                 interval,
-                initial: Duration::from_secs(1),
-                max: Duration::from_secs(300),
-                multiplier: 2.0,
+                growth: crate::clock::Growth {
+                    initial: Duration::from_secs(1),
+                    max: Duration::from_secs(300),
+                    multiplier: 2.0,
+                },
             },
             policy: policy(clock.now()),
             budget: Duration::from_secs(60),
