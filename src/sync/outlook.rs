@@ -82,6 +82,12 @@ impl Outlook {
         self.notices.iter().map(|(_, text)| text.clone()).collect()
     }
 
+    /// Whether what is shown says ready.
+    #[must_use]
+    pub fn shows_ready(&self) -> bool {
+        self.shown.ready
+    }
+
     /// When the main loop has to turn at the latest.
     #[must_use]
     pub fn next_turn(&self) -> Option<Tick> {
