@@ -444,6 +444,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_is_replaced_before_its_end_and_a_hint_is_followed() {
+        let for_50 = |leased| -> Answer {
+            Box::new(move || {
+                Ok(Fetched {
+                    fields: Fields::default(),
+                    version: None,
+                    ttl: Some(Duration::from_secs(50)),
+                    leased,
+                })
+            })
+        };
+        let bench = bench(forever, vec![for_50(true), for_50(false)]);
+        assert_eq!(bench.next().1, Some(45));
+        bench.pass(45);
+        assert_eq!(bench.next().1, Some(50));
+    }
+
+    #[test]
     fn a_retryable_failure_is_tried_again_with_growing_waits_until_it_is_over() {
         let failing = || bad(ErrorType::Unavailable, Retry::Backoff(None));
         let bench = bench(
