@@ -126,7 +126,11 @@ impl Cycle {
             } = store.fetch(source, stop)?;
             if let Some(ttl) = ttl {
                 // Of a lease a tenth is left, to be replaced in.
-                let good = if leased { ttl.mul_f64(LEASE_SHARE) } else { ttl };
+                let good = if leased {
+                    ttl.mul_f64(LEASE_SHARE)
+                } else {
+                    ttl
+                };
                 done.ttl = Some(done.ttl.map_or(good, |known| known.min(good)));
                 if leased {
                     let end = clock.now() + ttl;

@@ -421,8 +421,7 @@ impl Supervisor {
                 self.metrics().forget_store(&store.name);
             }
         }
-        self.narrator
-            .retain_secrets(|name| plan.secrets.iter().any(|secret| secret.name == name));
+        self.narrator.retain(&plan);
         self.plan = plan;
         self.unstarted.clear();
         for index in 0..self.plan.secrets.len() {

@@ -263,7 +263,8 @@ impl Session {
             key: self.plan.key.clone(),
             expires: state
                 .expires
-                .map(|at| self.clock.wall() + at.since(self.clock.now())),
+                // A server may say any number: beyond the calendar is never.
+                .and_then(|at| self.clock.wall().checked_add(at.since(self.clock.now()))),
             failure: state.failure.clone(),
         }
     }
