@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select, unbounded};
 
-use super::crew::Crew;
+use super::crew::{Crew, close_time};
 use super::cycle::Preview;
 use super::event::{Event, Report};
 use super::narrator::{Narrator, notices};
@@ -16,9 +16,6 @@ use crate::clock::{Clock, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
 use crate::plan::{Daemon, Plan};
 use crate::store::{Mode, Stores};
-
-/// Tokens are given back within this time.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// What a single pass is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +78,7 @@ pub fn once(
     for event in store_events.try_iter() {
         pass.narrator.store(&event, clock.now());
     }
-    stores.close(CLOSE_TIME);
+    stores.close(close_time(daemon.shutdown_timeout));
     pass.finish()
 }
 

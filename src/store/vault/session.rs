@@ -267,7 +267,8 @@ impl Session {
             expires: state
                 .expires
                 .filter(|_| state.token.is_some())
-                .map(|at| self.clock.wall() + at.since(self.clock.now())),
+                // A server may say any number: beyond the calendar is never.
+                .and_then(|at| self.clock.wall().checked_add(at.since(self.clock.now()))),
             failure: state.failure.clone(),
         }
     }
