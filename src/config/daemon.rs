@@ -41,6 +41,21 @@ pub struct Daemon {
     pub shutdown_timeout: Duration,
 }
 
+/// Variables that are read elsewhere and, set to what is no text, would be passed over in silence;
+/// and how the names of others begin.
+const READ_ELSEWHERE: [&str; 9] = [
+    "CONFIG_FILE",
+    "SSL_CERT_FILE",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "NOTIFY_SOCKET",
+];
+const PREFIXES: [&str; 3] = ["VAULT_", "BAO_", "OTEL_"];
+
 /// Reads the settings.
 ///
 /// # Errors
@@ -51,8 +66,10 @@ pub fn daemon_settings(environment: &Environment) -> Result<Daemon, Vec<String>>
     let mut reader = Reader {
         environment,
         errors: Vec::new(),
+        asked: Vec::new(),
     };
     let daemon = reader.settings();
+    reader.check_unreadable();
     if reader.errors.is_empty() {
         Ok(daemon)
     } else {
@@ -63,6 +80,8 @@ pub fn daemon_settings(environment: &Environment) -> Result<Daemon, Vec<String>>
 struct Reader<'e> {
     environment: &'e Environment,
     errors: Vec<String>,
+    /// The variables that it has asked for.
+    asked: Vec<&'static str>,
 }
 
 impl Reader<'_> {
@@ -155,12 +174,26 @@ impl Reader<'_> {
         });
     }
 
+    /// Variables of ours whose values are no text.
+    fn check_unreadable(&mut self) {
+        for name in self.environment.unreadable() {
+            if self.asked.contains(&name)
+                || READ_ELSEWHERE.contains(&name)
+                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            {
+                self.errors
+                    .push(format!("{name}: the value is not UTF-8 text"));
+            }
+        }
+    }
+
     fn get<T>(
         &mut self,
-        name: &str,
+        name: &'static str,
         default: T,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
+        self.asked.push(name);
         let Some(text) = self.environment.get_non_empty(name) else {
             return default;
         };
@@ -176,19 +209,19 @@ impl Reader<'_> {
         })
     }
 
-    fn flag(&mut self, name: &str, default: bool) -> bool {
+    fn flag(&mut self, name: &'static str, default: bool) -> bool {
         self.get(name, default, |text| {
             env_bool(text).ok_or_else(|| "is not a boolean: write `true` or `false`".to_owned())
         })
     }
 
-    fn number(&mut self, name: &str, default: u32) -> u32 {
+    fn number(&mut self, name: &'static str, default: u32) -> u32 {
         self.get(name, default, |text| {
             within(text, 1, 1000).ok_or_else(|| "is not a whole number from 1 to 1000".to_owned())
         })
     }
 
-    fn time(&mut self, name: &str, default_seconds: u64) -> Duration {
+    fn time(&mut self, name: &'static str, default_seconds: u64) -> Duration {
         self.get(
             name,
             Duration::from_secs(default_seconds),
@@ -201,7 +234,8 @@ impl Reader<'_> {
     }
 
     /// `STATUS_FILE`, else in the first entry of `RUNTIME_DIRECTORY`, else in `/tmp`.
-    fn status_file(&self) -> PathBuf {
+    fn status_file(&mut self) -> PathBuf {
+        self.asked.extend(["STATUS_FILE", "RUNTIME_DIRECTORY"]);
         if let Some(file) = self.environment.get_non_empty("STATUS_FILE") {
             return PathBuf::from(file);
         }
@@ -228,6 +262,8 @@ fn with_help(message: &str, help: impl Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
 
     fn of(variables: &[(&str, &str)]) -> Result<Daemon, Vec<String>> {
         daemon_settings(&variables.iter().copied().collect())
@@ -277,6 +313,20 @@ mod tests {
     fn no_port_is_none_either_way() {
         assert_eq!(of(&[("METRICS_PORT", "0")]).unwrap().metrics_port, None);
         assert_eq!(of(&[("ENABLE_METRICS", "off")]).unwrap().metrics_port, None);
+    }
+
+    #[test]
+    fn what_is_no_text_is_an_error_and_not_the_default() {
+        let of = |names: &[&str]| {
+            let broken = |name: &&str| ((*name).into(), OsString::from_vec(vec![b'8', 0xff]));
+            daemon_settings(&Environment::of(names.iter().map(broken)))
+        };
+        assert!(of(&["LS_COLORS", "PATH"]).is_ok());
+        assert_eq!(
+            of(&["METRICS_PORT", "STATUS_FILE", "VAULT_ADDR", "CONFIG_FILE"]).unwrap_err(),
+            ["METRICS_PORT", "STATUS_FILE", "VAULT_ADDR", "CONFIG_FILE"]
+                .map(|name| format!("{name}: the value is not UTF-8 text"))
+        );
     }
 
     #[test]
