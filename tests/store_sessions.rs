@@ -1,5 +1,11 @@
 //! How many requests sessions and stores make, and when, on servers that misbehave.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod stores;
 mod support;
 
@@ -278,15 +284,16 @@ fn the_store_is_back_and_everybody_knows_within_two_seconds() {
                 Ok(_) => std::thread::sleep(Duration::from_millis(50)),
                 Err(error) => {
                     current = true;
-                    match error.wake {
-                        Some(wake) => drop(wake.recv()),
-                        None => std::thread::sleep(Duration::from_millis(200)),
-                    }
                     let mut back = healthy_again.lock().unwrap();
                     let open = lab.stores.status()[0].breaker == BreakerState::Open;
                     if back.is_none() && open {
                         down.store(false, Ordering::SeqCst);
                         *back = Some(Instant::now());
+                    }
+                    drop(back);
+                    match error.wake {
+                        Some(wake) => drop(wake.recv()),
+                        None => std::thread::sleep(Duration::from_millis(200)),
                     }
                 }
             }
