@@ -13,7 +13,6 @@
 mod agent;
 mod facts;
 mod gather;
-mod hcl;
 mod helm;
 mod input;
 mod interval;

@@ -110,6 +110,7 @@ fn templates(
 ) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
     let mut set = |key: String, at: String, text: String| {
+        let text = template::without_variables(&text);
         let wanted = Wanted { key, at, text };
         match all.iter_mut().find(|known| known.key == wanted.key) {
             Some(known) => *known = wanted,

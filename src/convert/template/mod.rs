@@ -2,10 +2,12 @@
 //! from: there `.name` is an entry of the data that the manifest gathered, here it is a field of a
 //! secret that was read. So the references are rewritten, and all else stays as it was written.
 
-mod scan;
+mod ranges;
+pub(super) mod scan;
 
 use std::collections::BTreeSet;
 
+pub(super) use ranges::without_variables;
 use scan::{Action, Word};
 
 use crate::render::is_helper;

@@ -2,34 +2,34 @@
 
 /// One `{{ … }}`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Action<'t> {
+pub(in crate::convert) struct Action<'t> {
     /// Offset of its braces.
-    pub(super) start: usize,
+    pub(in crate::convert) start: usize,
     /// Offset behind its closing braces.
-    pub(super) end: usize,
+    pub(in crate::convert) end: usize,
     /// Its words in order; none for a comment.
-    pub(super) words: Vec<Word<'t>>,
+    pub(in crate::convert) words: Vec<Word<'t>>,
 }
 
 /// A word: a name, a path, a string with its quotes, a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word<'t> {
+pub(in crate::convert) struct Word<'t> {
     /// As written.
-    pub(super) text: &'t str,
+    pub(in crate::convert) text: &'t str,
     /// Offset in the template.
-    pub(super) start: usize,
+    pub(in crate::convert) start: usize,
     /// Nothing stands between it and a `)` before it: it is a field of what the call gives.
-    pub(super) chained: bool,
+    pub(in crate::convert) chained: bool,
 }
 
 impl Word<'_> {
     /// Offset behind it.
-    pub(super) fn end(&self) -> usize {
+    pub(in crate::convert) fn end(&self) -> usize {
         self.start + self.text.len()
     }
 
     /// What a string constant says.
-    pub(super) fn constant(&self) -> Option<String> {
+    pub(in crate::convert) fn constant(&self) -> Option<String> {
         if let Some(raw) = self.text.strip_prefix('`') {
             return raw.strip_suffix('`').map(str::to_owned);
         }
@@ -41,7 +41,7 @@ impl Word<'_> {
 }
 
 /// All actions of a template, up to the first that is not closed.
-pub(super) fn actions(template: &str) -> Vec<Action<'_>> {
+pub(in crate::convert) fn actions(template: &str) -> Vec<Action<'_>> {
     let mut actions = Vec::new();
     let mut at = 0;
     while let Some(offset) = template[at..].find("{{") {
