@@ -114,6 +114,8 @@ pub(super) struct Gatherer<'g, 'r> {
     pub(super) registry: &'g mut Registry,
     pub(super) facts: Option<&'g dyn Facts>,
     pub(super) namespace: Option<&'g str>,
+    /// Where the `spec` stands.
+    pub(super) at: &'g str,
     pub(super) teller: &'g mut Teller<'r>,
     pub(super) out: Gathered,
 }
@@ -160,7 +162,7 @@ impl Gatherer<'_, '_> {
             Meant::Vault(index) => {
                 if first {
                     self.teller.warn(
-                        "spec.secretStoreRef",
+                        &format!("{}.secretStoreRef", self.at),
                         format!(
                             "the store `{}` is not among the manifests: give its manifest too, or fill in address and \
                              login (`--mount-path`, `--kv-version` say where its secrets lie)",

@@ -14,26 +14,27 @@ const LEAST: Duration = Duration::from_secs(1);
 pub(super) fn interval(
     interval: Option<&str>,
     policy: Option<&str>,
+    at: &str,
     teller: &mut Teller<'_>,
 ) -> String {
-    const AT: &str = "spec.refreshInterval";
     match policy {
         None | Some("" | "Periodic") => {}
         // Fetched until it succeeds, then when what is written about it changes.
         Some("CreatedOnce" | "OnChange") => return "once".to_owned(),
         Some(other) => teller.warn(
-            "spec.refreshPolicy",
+            &format!("{at}.refreshPolicy"),
             format!("`{}` is not a policy: taken as `Periodic`", shown(other)),
         ),
     }
     let Some(text) = interval.filter(|text| !text.is_empty()) else {
         return DEFAULT.to_owned();
     };
+    let told = format!("{at}.refreshInterval");
     match parse_duration(text) {
         Ok(Duration::ZERO) | Err(DurationError::Negative) => "once".to_owned(),
         Ok(duration) if duration < LEAST => {
             teller.warn(
-                AT,
+                &told,
                 format!(
                     "`{}` is below the second that is the least: `1s`",
                     shown(text)
@@ -45,7 +46,7 @@ pub(super) fn interval(
         Ok(duration) => show_duration(duration),
         Err(error) => {
             teller.warn(
-                AT,
+                &told,
                 format!(
                     "`{}` {}: `{DEFAULT}`, the operator's default",
                     shown(text),
@@ -83,7 +84,7 @@ mod tests {
             let mut remarks = Vec::new();
             let mut teller = Teller::new(&mut remarks, "f", "o");
             assert_eq!(
-                interval(written, policy, &mut teller),
+                interval(written, policy, "spec", &mut teller),
                 expected,
                 "{written:?}"
             );

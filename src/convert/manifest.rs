@@ -8,6 +8,8 @@ use super::tree::Node;
 /// `spec` of an `ExternalSecret`.
 #[derive(Debug, Default)]
 pub(super) struct Spec {
+    /// Where it stands (`spec`).
+    pub(super) at: String,
     pub(super) store: Option<StoreRef>,
     pub(super) interval: Option<String>,
     pub(super) policy: Option<String>,
@@ -37,6 +39,8 @@ pub(super) struct Target {
 /// `target.template`.
 #[derive(Debug, Default)]
 pub(super) struct Template {
+    /// Where it stands.
+    pub(super) at: String,
     pub(super) kind: String,
     /// `mergePolicy: Merge`.
     pub(super) merge: bool,
@@ -162,6 +166,7 @@ impl Decode {
 pub(super) fn read(node: &Node, at: &str, teller: &mut Teller<'_>) -> Spec {
     let mut fields = Fields::of(node, at, teller);
     let mut spec = Spec {
+        at: at.to_owned(),
         store: store_ref(&mut fields, "secretStoreRef", teller),
         interval: fields.text("refreshInterval", teller),
         policy: fields.text("refreshPolicy", teller),
@@ -252,6 +257,7 @@ fn target(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Target {
 
 fn template(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Template {
     let mut template = Template {
+        at: fields.at.clone(),
         kind: fields.text("type", teller).unwrap_or_default(),
         ..Template::default()
     };

@@ -295,11 +295,17 @@ fn secret(
         registry,
         facts,
         namespace: object.namespace.as_deref(),
+        at: &spec.at,
         teller,
         out: Gathered::default(),
     };
     let gathered = gatherer.run(&spec);
-    let interval = interval(spec.interval.as_deref(), spec.policy.as_deref(), teller);
+    let interval = interval(
+        spec.interval.as_deref(),
+        spec.policy.as_deref(),
+        &spec.at,
+        teller,
+    );
     let component = name::component(&wanted);
     let target = (object.namespace.clone(), component.clone());
     let known = names
@@ -314,6 +320,7 @@ fn secret(
     let frame = |directory: &str| Frame {
         directory: directory.to_owned(),
         name: name.clone(),
+        at: &spec.at,
         config_map: &config_map,
     };
     let comments = teller.comments.clone();

@@ -22,6 +22,8 @@ pub(super) struct Frame<'f> {
     pub(super) directory: String,
     /// The name of the secret.
     pub(super) name: String,
+    /// Where its `spec` stands.
+    pub(super) at: &'f str,
     /// A ConfigMap among the inputs, by name.
     pub(super) config_map: &'f dyn Fn(&str) -> Option<&'f Node>,
 }
@@ -61,7 +63,7 @@ pub(super) fn assemble(
         builder.template_file(wanted, &mut missing, teller);
     }
     if template.replaces && !template.merge && !templates.is_empty() {
-        builder.tell_unused(&templates, teller);
+        builder.tell_unused(&templates, &spec.at, teller);
     }
     let mut secrets = Vec::new();
     let has_files = !builder.files.is_empty();
@@ -182,7 +184,7 @@ fn templates(
     for (key, text) in &template.data {
         set(
             key.clone(),
-            format!("spec.target.template.data[{}]", shown(key)),
+            format!("{}.data[{}]", template.at, shown(key)),
             text.clone(),
         );
     }
@@ -233,7 +235,7 @@ fn directories(
         vec![usable]
     } else {
         teller.warn(
-            "spec.dataFrom",
+            &format!("{}.dataFrom", frame.at),
             "entries with different `decodingStrategy` go to directories of their own; a later one does not replace an earlier",
         );
         usable.into_iter().map(|extract| vec![extract]).collect()
@@ -260,7 +262,7 @@ fn directories(
         }
         if has_files {
             file.comments.push(teller.warn_there(
-                "spec.dataFrom",
+                &format!("{}.dataFrom", frame.at),
                 "a directory of all fields holds nothing else: `fields/`, beside the files of `data`; with `--query-vault` each field is \
                  a file of its own among them",
             ));
@@ -543,7 +545,7 @@ impl<'b> Builder<'b> {
     }
 
     /// Entries that are fetched by the operator, but that no template shows.
-    fn tell_unused(&self, templates: &[Wanted], teller: &mut Teller<'_>) {
+    fn tell_unused(&self, templates: &[Wanted], at: &str, teller: &mut Teller<'_>) {
         let mut used = BTreeSet::new();
         for wanted in templates {
             let references = template::references(&wanted.text);
@@ -559,7 +561,7 @@ impl<'b> Builder<'b> {
             .filter(|datum| !used.contains(&datum.key))
         {
             teller.note(
-                "spec.data",
+                &format!("{at}.data"),
                 format!("`{}`: no template uses it: not written", shown(&datum.key)),
             );
         }

@@ -204,6 +204,7 @@ fn vault(
     }
     // Only for PushSecret.
     fields.take("checkAndSet");
+    let path_at = fields.at_of("path");
     fields.finish(teller);
     let mount = path
         .as_deref()
@@ -213,7 +214,7 @@ fn vault(
         && mount.ends_with("/data")
     {
         teller.warn(
-            "spec.provider.vault.path",
+            &path_at,
             format!(
                 "the operator reads `{mount}/data/…`: is `/data` meant to be part of the mount?"
             ),

@@ -17,7 +17,7 @@ use super::phrase::phrase;
 use super::remark::{Remark, Teller, Weight, shown};
 use super::tree::{self, Node};
 use crate::files::{Mode, parse_group, parse_user};
-use crate::plan::{KvVersion, address};
+use crate::plan::address;
 
 /// The mode that the agents give a file where nothing is said.
 const MODE: &str = "0644";
@@ -498,7 +498,7 @@ fn settings(root: &mut Body<'_>, teller: &mut Teller<'_>) -> String {
             } else {
                 text
             };
-            super::interval::interval(Some(&text), None, teller)
+            super::interval::interval(Some(&text), None, "template_config", teller)
         }
     }
 }
@@ -609,26 +609,15 @@ fn template(
             secret.files.push(file);
         }
         Err(message) => {
-            teller.warn(&at, message.clone());
-            secret.off = Some(message);
+            teller.warn(&at, message);
+            secret.off = Some("not converted".to_owned());
+            secret.interval = String::new();
             if let Ok(text) = contents {
-                secret.comments.push(
-                    text.lines()
-                        .take(40)
-                        .map(|line| format!("  | {line}\n"))
-                        .collect(),
-                );
+                let lines = text.lines().take(40);
+                secret
+                    .comments
+                    .extend(lines.map(|line| format!("  | {line}")));
             }
-            // What is off needs something to be read from, for whoever puts it right.
-            secret.sources.push(Source {
-                alias: String::new(),
-                store: 0,
-                mount: "secret".to_owned(),
-                key: "REPLACE-ME".to_owned(),
-                kv: KvVersion::V2,
-                version: None,
-                metadata: false,
-            });
         }
     }
     secret
