@@ -41,6 +41,8 @@ pub(super) struct Gathered {
     pub(super) data: Vec<Datum>,
     /// Secrets whose fields are not known by name.
     pub(super) extracts: Vec<Extract>,
+    /// The read whose fields are all of the data, under their own names.
+    pub(super) mirror: Option<usize>,
     /// Entries that came to nothing.
     pub(super) missing: Vec<String>,
     /// Why the manifest as a whole would fail.
@@ -135,6 +137,15 @@ impl Gatherer<'_, '_> {
     pub(super) fn run(mut self, spec: &Spec) -> Gathered {
         for from in &spec.data_from {
             self.from(from, spec.store.as_ref());
+        }
+        if let ([from], true) = (spec.data_from.as_slice(), spec.data.is_empty())
+            && let FromWhat::Extract(remote) = &from.what
+            && from.rewrite.is_empty()
+            && remote.property.is_none()
+            && remote.decode == Decode::None
+            && self.out.missing.is_empty()
+        {
+            self.out.mirror = (!self.out.reads.is_empty()).then_some(0);
         }
         let mut seen = HashSet::new();
         for entry in &spec.data {

@@ -59,7 +59,7 @@ impl<'b> Builder<'b> {
                 used.extend(self.lookup(name).map(|value| value.read));
             }
             if references.whole {
-                used.extend(0..self.gathered.reads.len());
+                used.extend(self.gathered.mirror);
             }
         }
         // A template without a reference still needs something to be written with.
@@ -376,17 +376,9 @@ impl Names for Translation<'_, '_> {
     }
 
     fn whole(&self, root: &str) -> Result<String, String> {
-        let gathered = self.0.gathered;
-        match gathered.extracts.as_slice() {
-            [extract]
-                if gathered.data.is_empty()
-                    && extract.inside.is_empty()
-                    && extract.decode == Decode::None
-                    && extract.rename == Rename::Same =>
-            {
-                Ok(self.0.base(extract.read, root))
-            }
-            _ => Err(format!(
+        match self.0.gathered.mirror {
+            Some(read) => Ok(self.0.base(read, root)),
+            None => Err(format!(
                 "`{root}`, all of the data at once, has no translation: name the entries that are wanted"
             )),
         }
