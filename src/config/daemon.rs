@@ -10,6 +10,7 @@ use super::duration::{self, DurationError};
 use super::mask::may_hold_credential;
 use super::merge::shown;
 use super::scalar::env_bool;
+use crate::clock::Growth;
 
 /// The daemon's own settings, from its environment (section 3 of the manual); read once.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +41,18 @@ pub struct Daemon {
     pub backoff_multiplier: f64,
     /// `SHUTDOWN_TIMEOUT`.
     pub shutdown_timeout: Duration,
+}
+
+impl Daemon {
+    /// How waits grow after failures.
+    #[must_use]
+    pub fn growth(&self) -> Growth {
+        Growth {
+            initial: self.initial_backoff,
+            max: self.max_backoff,
+            multiplier: self.backoff_multiplier,
+        }
+    }
 }
 
 /// Reads the settings.
