@@ -1,6 +1,8 @@
 //! One secret is one failure domain: whatever is wrong with one costs its neighbours nothing, not
 //! even a request.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a test fails
+
 mod support;
 mod traffic;
 

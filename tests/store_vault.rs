@@ -428,3 +428,64 @@ fn a_reload_keeps_what_is_equal() {
     lab.fetch(&source(&mount, "a")).unwrap();
     assert_eq!(lab.logins(), 1);
 }
+
+#[test]
+fn a_wrapped_secret_id_serves_every_session_and_survives_a_reload() {
+    let bao = OpenBao::shared();
+    let mount = bao.fresh_kv(2);
+    bao.kv2_put(&mount, "a", &json!({"x": "1"}));
+    let policy = bao.reader_policy(&mount);
+    let role = unique("role");
+    let (role_id, _) = bao.approle(
+        &role,
+        &json!({"token_policies": [policy], "token_ttl": "60s"}),
+    );
+    let auth = Auth::AppRole {
+        mount: "approle".into(),
+        role_id: text(&role_id),
+        secret_id: Some(text(&bao.wrapped_secret_id(&role, "60s"))),
+        wrapping_path: Some(format!("auth/approle/role/{role}/secret-id")),
+    };
+    let mut lab = Lab::with(bao.endpoint(), auth, Mode::Use, |plan| {
+        let mut second = (*plan.sessions[0]).clone();
+        second.key.credentials = "second".into();
+        plan.sessions.push(Arc::new(second));
+    });
+    let mut other = source(&mount, "a");
+    other.session.credentials = "second".into();
+    std::thread::scope(|scope| {
+        scope.spawn(|| lab.fetch(&source(&mount, "a")).unwrap());
+        scope.spawn(|| lab.fetch(&other).unwrap());
+    });
+    let mut changed = lab.plan.clone();
+    let mut store = (*changed.stores[0]).clone();
+    store.timeout = Duration::from_secs(7);
+    changed.stores = vec![Arc::new(store)];
+    lab.stores.apply(&changed);
+    lab.stores.retire();
+    lab.fetch(&source(&mount, "a")).unwrap();
+    assert_eq!(lab.logins(), 3);
+}
+
+#[test]
+fn a_new_token_that_is_no_good_does_not_push_out_a_good_one() {
+    let bao = OpenBao::shared();
+    let mount = bao.fresh_kv(2);
+    bao.kv2_put(&mount, "a", &json!({"x": "1"}));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "root").unwrap();
+    let lab = Lab::new(bao.endpoint(), Auth::Token(Credential::File(path.clone())));
+    lab.fetch(&source(&mount, "a")).unwrap();
+    let failure = || lab.stores.status()[0].sessions[0].failure.clone();
+    for bad in ["s.nonsense", "  \n"] {
+        std::fs::write(&path, bad).unwrap();
+        lab.stores.files_changed(std::slice::from_ref(&path));
+        wait_until("the failure", || failure().is_some());
+        lab.fetch(&source(&mount, "a")).unwrap();
+        std::fs::write(&path, "root").unwrap();
+        lab.stores.files_changed(std::slice::from_ref(&path));
+        wait_until("all is well", || failure().is_none());
+    }
+    assert_eq!(lab.logins(), 1);
+}

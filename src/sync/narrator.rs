@@ -1,6 +1,7 @@
 //! Tells the log what happened: a line when a state changes, then at most one in five minutes
 //! with a count, and one at its end.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use log::{debug, error, info, warn};
@@ -10,7 +11,7 @@ use super::state::Known;
 use crate::clock::Tick;
 use crate::failure::{Failure, Retry};
 use crate::observe::quiet::Quiet;
-use crate::plan::{Notice, SessionKey};
+use crate::plan::{Notice, Plan, SessionKey};
 use crate::store::{BreakerState, StoreEvent};
 
 /// What is being repeated.
@@ -19,6 +20,7 @@ enum Subject {
     Secret(String),
     Warning(String, String),
     Session(SessionKey),
+    Notice(SessionKey, String),
 }
 
 /// Keeps count of what was said.
@@ -163,7 +165,7 @@ impl Narrator {
                 message,
                 warning,
             } => {
-                let subject = Subject::Warning(session.store.clone(), message.clone());
+                let subject = Subject::Notice(session.clone(), message.clone());
                 if self.quiet.note(subject, message, now).is_some() {
                     log::log!(target: "store", level(*warning), store = *session.store,
                         credentials = *session.credentials; "{message}");
@@ -193,11 +195,14 @@ impl Narrator {
         }
     }
 
-    /// Forgets secrets that are gone.
-    pub(super) fn retain_secrets(&mut self, exists: impl Fn(&str) -> bool) {
+    /// Forgets what the plan no longer has.
+    pub(super) fn retain(&mut self, plan: &Plan) {
+        let secrets: HashSet<&str> = plan.secrets.iter().map(|secret| &*secret.name).collect();
+        let sessions: HashSet<&SessionKey> =
+            plan.sessions.iter().map(|session| &session.key).collect();
         self.quiet.retain(|subject| match subject {
-            Subject::Secret(name) => exists(name),
-            Subject::Warning(..) | Subject::Session(_) => true,
+            Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
+            Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
         });
     }
 }

@@ -4,9 +4,12 @@
 use std::io;
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+
+/// More signals than this do not wait: many reloads are one.
+const ENOUGH: usize = 16;
 
 /// What the outside asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +29,8 @@ pub enum Signal {
 /// When the system refuses a handler or the thread.
 pub fn signals() -> io::Result<Receiver<Signal>> {
     let mut caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
-    // Room for one of each: what is waiting already says all that another one would.
-    let (sender, receiver) = bounded(16);
+    // Sending never waits: a second stop must be seen whatever waits to be read.
+    let (sender, receiver) = unbounded();
     thread::Builder::new()
         .name("signals".into())
         .stack_size(64 * 1024)
@@ -43,11 +46,9 @@ pub fn signals() -> io::Result<Receiver<Signal>> {
                         Signal::Stop
                     }
                 };
-                // A full channel: a stop must get through, the others are there already.
-                if signal == Signal::Stop {
+                // A stop always gets through.
+                if signal == Signal::Stop || sender.len() < ENOUGH {
                     let _ = sender.send(signal);
-                } else {
-                    let _ = sender.try_send(signal);
                 }
             }
         })?;

@@ -5,7 +5,7 @@
 
 mod process;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,7 @@ pub struct Metrics {
     token_expiry: GaugeVec,
     reload_successful: IntGauge,
     reload_time: Gauge,
-    /// The sessions that have a `token_expiry` series, for [`Metrics::forget_store`].
+    /// The sessions that have a `token_expiry` series, by store and credentials.
     tokens: Mutex<BTreeSet<(String, String)>>,
 }
 
@@ -233,18 +233,29 @@ impl Metrics {
         }
     }
 
-    /// A session's token; `None` removes the series.
-    pub fn token_expiry(&self, store: &str, credentials: &str, expires: Option<SystemTime>) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (store.to_owned(), credentials.to_owned());
-        let Some(expires) = expires else {
-            tokens.remove(&key);
-            return forget(&self.token_expiry, &[store, credentials]);
-        };
-        if let Some(gauge) = series(&self.token_expiry, &[store, credentials]) {
-            gauge.set(unix(expires));
-            tokens.insert(key);
+    /// When the tokens of all sessions there are expire, by store and credentials: the earliest of
+    /// each, where several sessions share the two (their logins are in different namespaces). Series
+    /// of other sessions disappear.
+    pub fn token_expiries<'a>(
+        &self,
+        tokens: impl IntoIterator<Item = (&'a str, &'a str, SystemTime)>,
+    ) {
+        let mut now: BTreeMap<(String, String), SystemTime> = BTreeMap::new();
+        for (store, credentials, expires) in tokens {
+            now.entry((store.to_owned(), credentials.to_owned()))
+                .and_modify(|earliest| *earliest = expires.min(*earliest))
+                .or_insert(expires);
         }
+        for ((store, credentials), expires) in &now {
+            if let Some(gauge) = series(&self.token_expiry, &[store, credentials]) {
+                gauge.set(unix(*expires));
+            }
+        }
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        for (store, credentials) in tokens.iter().filter(|token| !now.contains_key(*token)) {
+            forget(&self.token_expiry, &[store, credentials]);
+        }
+        *tokens = now.into_keys().collect();
     }
 
     /// A reload (or the start) succeeded at `at`, or failed (`None`).
@@ -271,18 +282,9 @@ impl Metrics {
         forget(&self.writes, &short);
     }
 
-    /// A store is gone: its series disappear.
+    /// A store is gone: its series disappears.
     pub fn forget_store(&self, store: &str) {
         forget(&self.breaker, &[store]);
-        self.tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(of, credentials)| {
-                if of == store {
-                    forget(&self.token_expiry, &[of, credentials]);
-                }
-                of != store
-            });
     }
 
     /// The page.
@@ -380,7 +382,7 @@ mod tests {
         metrics.breaker("default", BreakerState::HalfOpen);
         metrics.reloaded(Some(at(1_700_000_000)));
         metrics.reloaded(None);
-        metrics.token_expiry("default", "team-b", Some(at(1_700_003_600)));
+        metrics.token_expiries([("default", "team-b", at(1_700_003_600))]);
         metrics.synced(&tls, Ok(()), Duration::from_millis(250));
         metrics.success(&tls, at(1_700_000_001), Some(7), 2);
         metrics.synced(&tls, Err(ErrorType::NotFound), Duration::from_millis(250));
@@ -437,12 +439,14 @@ mod tests {
             metrics.success(&labels(secret), at(1), Some(1), 1);
         }
         metrics.breaker("lab", BreakerState::Open);
-        metrics.token_expiry("lab", "default", Some(at(1)));
-        metrics.token_expiry("lab", "team-b", Some(at(1)));
+        metrics.token_expiries([("lab", "default", at(1)), ("lab", "team-b", at(1))]);
         metrics.forget_secret(&labels("a"));
         assert!(!metrics.encode().contains("secret_name=\"a\""));
         metrics.forget_secret(&labels("b"));
         metrics.forget_store("lab");
+        metrics.token_expiries([("lab", "team-b", at(1))]);
+        assert!(!metrics.encode().contains("credentials=\"default\""));
+        metrics.token_expiries([]);
         assert_eq!(lines(&metrics), before);
     }
 
@@ -451,11 +455,21 @@ mod tests {
         let metrics = Metrics::new();
         metrics.success(&labels("a"), at(1), Some(1), 0);
         metrics.success(&labels("a"), at(2), None, 0);
-        metrics.token_expiry("default", "default", Some(at(1)));
-        metrics.token_expiry("default", "default", None);
+        metrics.token_expiries([("default", "default", at(1))]);
+        metrics.token_expiries([]);
         let page = metrics.encode();
         assert!(!page.contains("secrets_sync_secret_version"));
         assert!(!page.contains("secrets_sync_token_expiry_timestamp_seconds"));
+    }
+
+    #[test]
+    fn sessions_that_share_a_series_show_the_token_that_ends_first() {
+        let metrics = Metrics::new();
+        let team = |seconds| ("default", "team", at(seconds));
+        metrics.token_expiries([team(9), team(7), team(8)]);
+        let line =
+            r#"secrets_sync_token_expiry_timestamp_seconds{credentials="team",store="default"} 7"#;
+        assert!(lines(&metrics).contains(&line.to_owned()));
     }
 
     #[test]
