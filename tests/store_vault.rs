@@ -1,5 +1,11 @@
 //! Stores and sessions on a real OpenBao.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod stores;
 mod support;
 
@@ -188,7 +194,7 @@ fn a_token_file_is_waited_for_and_followed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     let lab = Lab::new(bao.endpoint(), Auth::Token(Credential::File(path.clone())));
-    assert_eq!(lab.stores.followed_files(), [path.clone()]);
+    assert_eq!(lab.stores.followed_files(), std::slice::from_ref(&path));
     let error = lab.fetch(&source(&mount, "a")).unwrap_err();
     assert_eq!(error.failure.error_type, ErrorType::Auth);
     assert_eq!(error.failure.retry, Retry::Backoff(None));
@@ -200,7 +206,7 @@ fn a_token_file_is_waited_for_and_followed() {
 
     let first = bao.token(&[&policy], "1h", &Value::Null);
     std::fs::write(&path, format!("{first}\n")).unwrap();
-    lab.stores.files_changed(&[path.clone()]);
+    lab.stores.files_changed(std::slice::from_ref(&path));
     assert!(
         wake.recv_timeout(support::SOON)
             .is_err_and(|error| error == crossbeam_channel::RecvTimeoutError::Disconnected)
@@ -335,7 +341,7 @@ fn a_wrapped_secret_id_is_unwrapped_once_and_only_where_it_was_made() {
     assert_eq!(error.failure.error_type, ErrorType::Auth);
     assert!(error.failure.remedy.unwrap().contains("somebody else did"));
     std::fs::write(&path, bao.wrapped_secret_id(&role, "60s")).unwrap();
-    spent.stores.files_changed(&[path.clone()]);
+    spent.stores.files_changed(std::slice::from_ref(&path));
     wait_until("the new one", || spent.fetch(&source(&mount, "a")).is_ok());
 }
 
@@ -420,5 +426,66 @@ fn a_reload_keeps_what_is_equal() {
     lab.stores.retire();
     assert!(held.fetch(&source(&mount, "a"), &Stop::never()).is_err());
     lab.fetch(&source(&mount, "a")).unwrap();
+    assert_eq!(lab.logins(), 1);
+}
+
+#[test]
+fn a_wrapped_secret_id_serves_every_session_and_survives_a_reload() {
+    let bao = OpenBao::shared();
+    let mount = bao.fresh_kv(2);
+    bao.kv2_put(&mount, "a", &json!({"x": "1"}));
+    let policy = bao.reader_policy(&mount);
+    let role = unique("role");
+    let (role_id, _) = bao.approle(
+        &role,
+        &json!({"token_policies": [policy], "token_ttl": "60s"}),
+    );
+    let auth = Auth::AppRole {
+        mount: "approle".into(),
+        role_id: text(&role_id),
+        secret_id: Some(text(&bao.wrapped_secret_id(&role, "60s"))),
+        wrapping_path: Some(format!("auth/approle/role/{role}/secret-id")),
+    };
+    let mut lab = Lab::with(bao.endpoint(), auth, Mode::Use, |plan| {
+        let mut second = (*plan.sessions[0]).clone();
+        second.key.credentials = "second".into();
+        plan.sessions.push(Arc::new(second));
+    });
+    let mut other = source(&mount, "a");
+    other.session.credentials = "second".into();
+    std::thread::scope(|scope| {
+        scope.spawn(|| lab.fetch(&source(&mount, "a")).unwrap());
+        scope.spawn(|| lab.fetch(&other).unwrap());
+    });
+    let mut changed = lab.plan.clone();
+    let mut store = (*changed.stores[0]).clone();
+    store.timeout = Duration::from_secs(7);
+    changed.stores = vec![Arc::new(store)];
+    lab.stores.apply(&changed);
+    lab.stores.retire();
+    lab.fetch(&source(&mount, "a")).unwrap();
+    assert_eq!(lab.logins(), 3);
+}
+
+#[test]
+fn a_new_token_that_is_no_good_does_not_push_out_a_good_one() {
+    let bao = OpenBao::shared();
+    let mount = bao.fresh_kv(2);
+    bao.kv2_put(&mount, "a", &json!({"x": "1"}));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "root").unwrap();
+    let lab = Lab::new(bao.endpoint(), Auth::Token(Credential::File(path.clone())));
+    lab.fetch(&source(&mount, "a")).unwrap();
+    let failure = || lab.stores.status()[0].sessions[0].failure.clone();
+    for bad in ["s.nonsense", "  \n"] {
+        std::fs::write(&path, bad).unwrap();
+        lab.stores.files_changed(std::slice::from_ref(&path));
+        wait_until("the failure", || failure().is_some());
+        lab.fetch(&source(&mount, "a")).unwrap();
+        std::fs::write(&path, "root").unwrap();
+        lab.stores.files_changed(std::slice::from_ref(&path));
+        wait_until("all is well", || failure().is_none());
+    }
     assert_eq!(lab.logins(), 1);
 }

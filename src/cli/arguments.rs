@@ -1,14 +1,15 @@
 //! The command line, declared once: parser and help come from the same words.
 //!
 //! `argh` takes options of the top level only in front of the command, and no `--key=value`; so
-//! the words are put in its order first.
+//! `words` puts them in its order first.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use argh::{FromArgs, SubCommands};
+use argh::FromArgs;
 
 use super::console::NAME;
+use super::words::order;
 use crate::config;
 
 /// Keeps files true to the secrets in HashiCorp Vault and OpenBao.
@@ -187,102 +188,7 @@ impl Arguments {
     }
 }
 
-/// Options that take the next word as their value.
-const VALUED: [&str; 2] = ["--timeout", "--status-file"];
-
-/// `[-c PATH] COMMAND OPTIONS…`, whatever order the words came in.
-fn order(words: &[String]) -> Result<Vec<String>, Instead> {
-    let mut words = split(words).into_iter();
-    let mut config = None;
-    let mut command: Option<String> = None;
-    let mut others = Vec::new();
-    let (mut help, mut version) = (false, false);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "-c" | "--config" => {
-                // The last one counts, so that a script's can be overridden.
-                config = Some(
-                    words
-                        .next()
-                        .filter(|path| !path.is_empty())
-                        .ok_or_else(|| usage(&format!("`{word}` needs a path")))?,
-                );
-            }
-            "-h" | "--help" => help = true,
-            "-V" | "--version" if command.is_none() => version = true,
-            option if VALUED.contains(&option) => {
-                others.push(word);
-                others.extend(words.next());
-            }
-            "--" => {
-                others.push(word);
-                others.extend(words.by_ref());
-            }
-            option if option.starts_with('-') && option.len() > 1 => others.push(word),
-            "help" if command.is_none() && !help => help = true,
-            _ if command.is_none() => command = Some(word),
-            _ => others.push(word),
-        }
-    }
-    if let Some(command) = &command {
-        known(command)?;
-    }
-    if help {
-        return Ok(command.into_iter().chain(["--help".to_owned()]).collect());
-    }
-    if version && command.is_none() {
-        return Ok(vec!["--version".to_owned()]);
-    }
-    Ok(config
-        .map(|path| ["--config".to_owned(), path])
-        .into_iter()
-        .flatten()
-        .chain([command.unwrap_or_else(|| "run".to_owned())])
-        .chain(others)
-        .collect())
-}
-
-/// `--key=value` and `-cPATH` as two words.
-fn split(words: &[String]) -> Vec<String> {
-    let mut apart = Vec::with_capacity(words.len() + 2);
-    let mut words = words.iter();
-    for word in words.by_ref() {
-        if word == "--" {
-            apart.push(word.clone());
-            break;
-        }
-        let pair = if word.starts_with("--") {
-            word.split_once('=')
-        } else {
-            word.strip_prefix("-c")
-                .filter(|path| !path.is_empty())
-                .map(|path| ("-c", path.strip_prefix('=').unwrap_or(path)))
-        };
-        match pair {
-            Some((key, value)) => apart.extend([key.to_owned(), value.to_owned()]),
-            None => apart.push(word.clone()),
-        }
-    }
-    apart.extend(words.cloned());
-    apart
-}
-
-fn known(command: &str) -> Result<(), Instead> {
-    let names = || Command::COMMANDS.iter().map(|command| command.name);
-    if names().any(|name| name == command) {
-        return Ok(());
-    }
-    let message = format!("unknown command `{command}`");
-    Err(match config::nearest(command, names()) {
-        Some(near) => Instead::Usage {
-            message,
-            help: format!("did you mean `{near}`?"),
-        },
-        None => usage(&message),
-    })
-}
-
-fn usage(message: &str) -> Instead {
+pub(super) fn usage(message: &str) -> Instead {
     Instead::Usage {
         message: message.to_owned(),
         help: format!("`{NAME} --help` tells the commands and options"),

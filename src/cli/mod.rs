@@ -11,6 +11,7 @@ mod run;
 mod status;
 mod validate;
 mod version;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,12 +21,14 @@ use config_path::NotFound;
 use exit::Exit;
 
 use crate::config::Environment;
+use crate::observe::log::report_defects;
 
 pub use arguments::Run;
 
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
+    report_defects();
     let words: Result<Vec<String>, _> = std::env::args_os()
         .skip(1)
         .map(std::ffi::OsString::into_string)

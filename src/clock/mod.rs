@@ -2,9 +2,11 @@
 //! and are tested on a [`ManualClock`] without taking real time. Nothing else in the house reads
 //! a clock or sleeps.
 
+mod backoff;
 mod manual;
 mod system;
 
+pub use backoff::Growth;
 pub use manual::ManualClock;
 pub use system::SystemClock;
 

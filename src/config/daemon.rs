@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::Environment;
 use super::duration::{self, DurationError};
+use super::mask::may_hold_credential;
 use super::merge::shown;
 use super::scalar::env_bool;
+use crate::clock::Growth;
 
 /// The daemon's own settings, from its environment (section 3 of the manual); read once.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,18 @@ pub struct Daemon {
     pub backoff_multiplier: f64,
     /// `SHUTDOWN_TIMEOUT`.
     pub shutdown_timeout: Duration,
+}
+
+impl Daemon {
+    /// How waits grow after failures.
+    #[must_use]
+    pub fn growth(&self) -> Growth {
+        Growth {
+            initial: self.initial_backoff,
+            max: self.max_backoff,
+            multiplier: self.backoff_multiplier,
+        }
+    }
 }
 
 /// Reads the settings.
@@ -120,7 +134,17 @@ impl Reader<'_> {
             ));
         }
         self.check_unused();
+        self.check_text();
         daemon
+    }
+
+    /// What is not even text would look as if it were not set: a default in its place, or another
+    /// server's.
+    fn check_text(&mut self) {
+        for name in self.environment.not_text().filter(|name| is_ours(name)) {
+            self.errors
+                .push(format!("{name}: the value is not UTF-8 text"));
+        }
     }
 
     /// Variables that the daemon does not use yet must still hold what they may hold.
@@ -165,8 +189,7 @@ impl Reader<'_> {
             return default;
         };
         parse(text.trim()).unwrap_or_else(|message| {
-            // A URL may hold a password.
-            let value = if text.contains('@') {
+            let value = if may_hold_credential(text) {
                 "the value".to_owned()
             } else {
                 format!("`{}`", shown(text))
@@ -213,6 +236,35 @@ impl Reader<'_> {
                 |directory| Path::new(directory).join("status.json"),
             )
     }
+}
+
+/// Whether the program reads a variable of this name by itself.
+fn is_ours(name: &str) -> bool {
+    const NAMES: [&str; 20] = [
+        "CONFIG_FILE",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "METRICS_ADDR",
+        "METRICS_PORT",
+        "WATCH_CONFIG",
+        "STATUS_FILE",
+        "RUNTIME_DIRECTORY",
+        "ENABLE_METRICS",
+        "INITIAL_BACKOFF",
+        "MAX_BACKOFF",
+        "BACKOFF_MULTIPLIER",
+        "SHUTDOWN_TIMEOUT",
+        "SANDBOX",
+        "SANDBOX_WRITE_PATHS",
+        "ENABLE_TRACING",
+        "SSL_CERT_FILE",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
+    ];
+    const PREFIXES: [&str; 4] = ["CIRCUIT_BREAKER_", "OTEL_", "VAULT_", "BAO_"];
+    let upper = name.to_ascii_uppercase();
+    NAMES.contains(&upper.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn within(text: &str, least: u32, most: u32) -> Option<u32> {

@@ -47,7 +47,8 @@ impl Masks {
             Value::List(items) => items.iter().for_each(|item| self.hide_credentials(item)),
             Value::Map(entries) => {
                 for entry in entries {
-                    if CREDENTIAL_KEYS.contains(&entry.key.as_str()) {
+                    let is_credential = CREDENTIAL_KEYS.contains(&entry.key.as_str());
+                    if is_credential || entry.key == "address" && holds_more(&entry.node) {
                         self.hide(&entry.node);
                     } else {
                         self.hide_credentials(&entry.node);
@@ -88,9 +89,8 @@ impl Masks {
             .or_else(|| self.continues(number).then_some(1));
         match column {
             Some(column) => {
-                let mut shown: String = line.chars().take(column - 1).collect();
-                shown.push_str(REDACTED);
-                shown
+                let shown: String = line.chars().take(column - 1).collect();
+                without_userinfo(&shown) + REDACTED
             }
             None => without_userinfo(line),
         }
@@ -106,6 +106,16 @@ impl Masks {
     }
 }
 
+fn holds_more(address: &Node) -> bool {
+    matches!(&address.value, Value::Text(text) if may_hold_credential(text))
+}
+
+/// Whether an address has a part where people put passwords and tokens: before an `@`, or in a
+/// query.
+pub(crate) fn may_hold_credential(address: &str) -> bool {
+    address.contains(['@', '?'])
+}
+
 /// A line of a file that could not be parsed: shown where it begins with a harmless key of ours
 /// and nothing in it looks like a credential, else hidden.
 pub(crate) fn unparsed(line: &str, is_value: impl Fn(&str) -> bool) -> String {
@@ -117,6 +127,8 @@ pub(crate) fn unparsed(line: &str, is_value: impl Fn(&str) -> bool) -> String {
         "password",
         "secret_id",
         "role_id",
+        "@",
+        "?",
     ]
     .iter()
     .any(|word| lower.contains(word));
@@ -127,7 +139,7 @@ pub(crate) fn unparsed(line: &str, is_value: impl Fn(&str) -> bool) -> String {
         .unwrap_or_default()
         .trim_matches([' ', '"', '\'']);
     if is_value(key) && !suspicious {
-        return without_userinfo(line);
+        return line.to_owned();
     }
     match line.find(':') {
         Some(colon) if is_value(key) => format!("{}: {REDACTED}", &line[..colon]),
@@ -186,16 +198,33 @@ mod tests {
     }
 
     #[test]
+    fn an_address_with_a_password_or_a_query_is_hidden() {
+        for (line, shown) in [
+            ("address: https://v:1", "address: https://v:1"),
+            ("address: https://u:p@v:1", "address: [redacted]"),
+            ("address: u:p@v", "address: [redacted]"),
+            ("address: https://v?token=x", "address: [redacted]"),
+            (
+                "{address: 'https://u:p@v', token: x}",
+                "{address: [redacted]",
+            ),
+            (
+                "{x-y: 'https://u:p@v', token: x}",
+                "{x-y: 'https://[redacted]@v', token: [redacted]",
+            ),
+        ] {
+            assert_eq!(Masks::of(&parse(line).unwrap()).apply(1, line), shown);
+        }
+    }
+
+    #[test]
     fn of_a_line_that_could_not_be_parsed_only_what_is_clear_is_shown() {
         for (line, shown) in [
             ("  address: a: b", "  address: a: b"),
             ("  - name: 'x", "  - name: 'x"),
             ("  token: x: y", "  token: [redacted]"),
             ("  {address: a, token: b: c}", "  {address: [redacted]"),
-            (
-                "  address: https://u:p@v: x",
-                "  address: https://[redacted]@v: x",
-            ),
+            ("  address: https://u:p@v: x", "  address: [redacted]"),
             ("secretStore: !x y", "[redacted]"),
             ("    s.abcdef", "    [redacted]"),
             ("", "[redacted]"),

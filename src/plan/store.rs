@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{At, Environment, Section, Store, shown};
+use crate::config::{At, Environment, Section, Store, may_hold_credential, shown};
 
 use super::address;
 use super::auth::{self, Outcome};
@@ -132,7 +132,11 @@ fn address(scope: &mut Scope<'_>, section: &Section) -> Option<Address> {
         // Only `validate` comes here: the address is shown as it is written.
         return Some(Address::Http {
             tls: true,
-            host: value.text.to_string(),
+            host: if may_hold_credential(&value.text) {
+                "[redacted]".to_owned()
+            } else {
+                value.text.to_string()
+            },
             port: 443,
             prefix: String::new(),
         });
@@ -150,7 +154,7 @@ fn address(scope: &mut Scope<'_>, section: &Section) -> Option<Address> {
             Some(address)
         }
         Err((message, help)) => {
-            let message = if value.text.contains('@') {
+            let message = if may_hold_credential(&value.text) {
                 format!("the address {message}")
             } else {
                 format!("`{}` {message}", shown(&value.text))

@@ -25,6 +25,11 @@ impl Buffer {
         }
     }
 
+    /// The most bytes it holds.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
     pub(super) fn push(&mut self, more: &[u8]) -> Result<(), TooLarge> {
         let length = self.bytes.len() + more.len();
         if length > self.max {
@@ -57,6 +62,35 @@ impl Buffer {
 impl fmt::Write for Buffer {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.push(text.as_bytes()).map_err(|TooLarge| fmt::Error)
+    }
+}
+
+/// Text up to a limit, for values on the way.
+pub(super) struct Text {
+    text: String,
+    most: usize,
+}
+
+impl Text {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            text: String::new(),
+            most,
+        }
+    }
+
+    pub(super) fn into_string(self) -> String {
+        self.text
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        if more.len() > self.most - self.text.len() {
+            return Err(fmt::Error);
+        }
+        self.text.push_str(more);
+        Ok(())
     }
 }
 

@@ -34,16 +34,19 @@ pub(super) fn env<'v>(
     members: impl Iterator<Item = (&'v str, &'v Value)>,
     warnings: &mut Vec<String>,
 ) -> Result<(), Failed> {
+    let most = out.max();
     let mut otherwise = Vec::new();
     for (name, value) in members {
-        let text = value::text(value);
+        let text = value::text(value, most).ok_or(Failed::Full)?;
         check(name, &text)?;
-        if !text.contains(['\'', '\\']) {
+        let is_simple = !text.contains(['\'', '\\']);
+        // Readers built on python-dotenv (podman-compose) expand `${` in single quotes, too.
+        if text.contains("${") || (text.contains('`') && !is_simple) {
+            otherwise.push(format!("`{name}`"));
+        }
+        if is_simple {
             writeln!(out, "{name}='{text}'")?;
             continue;
-        }
-        if text.contains('`') || text.contains("${") {
-            otherwise.push(format!("`{name}`"));
         }
         write!(out, "{name}=\"")?;
         let mut plain = 0;
@@ -69,8 +72,9 @@ pub(super) fn env_file<'v>(
     out: &mut Buffer,
     members: impl Iterator<Item = (&'v str, &'v Value)>,
 ) -> Result<(), Failed> {
+    let most = out.max();
     for (name, value) in members {
-        let text = value::text(value);
+        let text = value::text(value, most).ok_or(Failed::Full)?;
         check(name, &text)?;
         if text.contains(['\n', '\r']) {
             return Err(Failed::Field(RenderError {

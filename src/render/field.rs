@@ -38,12 +38,12 @@ pub(super) fn find<'d>(data: &'d Data, path: &str) -> Result<&'d Value, RenderEr
 fn missing<'n>(path: &str, names: impl Iterator<Item = &'n String>) -> RenderError {
     RenderError {
         message: format!("field `{path}` is missing"),
-        help: Some(list("the secret's fields", names)),
+        help: Some(list("the secret has", names)),
     }
 }
 
 /// Names, but not without end.
-fn list<'n>(what: &str, names: impl Iterator<Item = &'n String>) -> String {
+pub(super) fn list<'n>(what: &str, names: impl Iterator<Item = &'n String>) -> String {
     let names: Vec<String> = names
         .take(LISTED + 1)
         .map(|name| format!("`{}`", name.escape_debug()))
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(error.message, "field `c` is missing");
         assert_eq!(
             error.help.unwrap(),
-            "the secret's fields: ``, `a`, `a.b`, `b\\\\`"
+            "the secret has: ``, `a`, `a.b`, `b\\\\`"
         );
     }
 

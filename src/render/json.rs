@@ -5,18 +5,20 @@ use std::fmt::{self, Write};
 
 use serde_json::Value;
 
-/// In one line, without spaces.
-pub(super) fn compact(value: &Value) -> String {
-    let mut text = String::new();
-    let _ = write(&mut text, value, None, 0); // a `String` takes everything
-    text
+use super::buffer::Text;
+
+/// In one line, without spaces; `None` where it would be longer than `most` bytes.
+pub(super) fn compact(value: &Value, most: usize) -> Option<String> {
+    let mut text = Text::new(most);
+    write(&mut text, value, None, 0).ok()?;
+    Some(text.into_string())
 }
 
-/// Indented by two spaces.
-pub(super) fn pretty(value: &Value) -> String {
-    let mut text = String::new();
-    let _ = write(&mut text, value, Some("  "), 0);
-    text
+/// Indented by two spaces; `None` where it would be longer than `most` bytes.
+pub(super) fn pretty(value: &Value, most: usize) -> Option<String> {
+    let mut text = Text::new(most);
+    write(&mut text, value, Some("  "), 0).ok()?;
+    Some(text.into_string())
 }
 
 /// The members of an object, already in order, in one line.
@@ -123,12 +125,12 @@ mod tests {
         .unwrap();
         let value = Value::Object(fields.expose().clone());
         assert_eq!(
-            compact(&value),
+            compact(&value, 1_000).unwrap(),
             "{\"a\":\"\\u003cp\\u003e\\u0026é\\u2028\\u0001\\b\u{7f}\\\"\\\\/\",\"b\":1e3,\"c\":[],\"d\":{},\
              \"e\":[null,true,{\"y\":1.0,\"z\":1}]}"
         );
         assert_eq!(
-            pretty(&json!({"b": [1, "x"], "a": {}, "c": {"d": null}})),
+            pretty(&json!({"b": [1, "x"], "a": {}, "c": {"d": null}}), 1_000).unwrap(),
             "{\n  \"a\": {},\n  \"b\": [\n    1,\n    \"x\"\n  ],\n  \"c\": {\n    \"d\": null\n  }\n}"
         );
     }
@@ -136,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_string_comes_back(text in any::<String>()) {
-            let written = compact(&Value::String(text.clone()));
+            let written = compact(&Value::String(text.clone()), usize::MAX).unwrap();
             prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
             prop_assert!(!written.contains(['<', '>', '&']));
         }

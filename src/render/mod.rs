@@ -58,13 +58,19 @@ fn decoded(
     name: &str,
     limits: Limits,
 ) -> Result<SecretBytes, RenderError> {
-    let bytes = SecretBytes::new(encoding::decode(encoding, &value::text(value), name)?);
-    if bytes.len() > limits.max_bytes {
+    let full = || {
         let RenderError { message, help } = Buffer::full(limits.max_bytes);
-        return Err(RenderError {
+        RenderError {
             message: format!("field `{name}`: {message}"),
             help,
-        });
+        }
+    };
+    // Encoded, a value takes four bytes for three, and line breaks.
+    let most = limits.max_bytes.saturating_mul(2);
+    let text = value::text(value, most).ok_or_else(full)?;
+    let bytes = SecretBytes::new(encoding::decode(encoding, &text, name)?);
+    if bytes.len() > limits.max_bytes {
+        return Err(full());
     }
     Ok(bytes)
 }

@@ -151,10 +151,14 @@ fn env_warns_of_what_compose_reads_otherwise() {
             .unwrap()
             .warnings
     };
-    let found =
-        warnings(r#"{"A":"'`hunter2","B":"\\`","C":"'${x}","D":"`x`","E":"'$x","F":"it's"}"#);
+    let found = warnings(
+        r#"{"A":"'`hunter2","B":"\\`","C":"'${x}","D":"`x`","E":"'$x","F":"it's","G":"${x}"}"#,
+    );
     assert_eq!(found.len(), 1);
-    assert!(found[0].contains("`A`, `B`, `C` otherwise"), "{found:?}");
+    assert!(
+        found[0].contains("`A`, `B`, `C`, `G` otherwise"),
+        "{found:?}"
+    );
     assert!(!found[0].contains("hunter2"));
     assert!(warnings(r#"{"D":"`x`","E":"'$x"}"#).is_empty());
 }

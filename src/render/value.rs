@@ -7,15 +7,22 @@ use serde_json::Value;
 use super::json;
 
 /// A value as text: strings as they are, numbers as the literal that the server sent, null as
-/// nothing, objects and arrays as JSON.
-pub(super) fn text(value: &Value) -> Cow<'_, str> {
+/// nothing, objects and arrays as JSON; `None` where that JSON would be longer than `most` bytes.
+pub(super) fn text(value: &Value, most: usize) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Array(_) | Value::Object(_) => json::compact(value, most).map(Cow::Owned),
+        _ => Some(scalar(value)),
+    }
+}
+
+/// The text of a value that is neither object nor array.
+pub(super) fn scalar(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => Cow::Borrowed(text),
-        Value::Null => Cow::Borrowed(""),
         Value::Bool(true) => Cow::Borrowed("true"),
         Value::Bool(false) => Cow::Borrowed("false"),
         Value::Number(number) => Cow::Owned(number.to_string()),
-        Value::Array(_) | Value::Object(_) => Cow::Owned(json::compact(value)),
+        Value::Null | Value::Array(_) | Value::Object(_) => Cow::Borrowed(""),
     }
 }
 
@@ -80,7 +87,7 @@ mod tests {
         ] {
             let fields = Fields::parse(&format!("{{\"v\":{json}}}")).unwrap();
             let value = &fields.expose()["v"];
-            assert_eq!(text(value), expected, "{json}");
+            assert_eq!(text(value, 100).unwrap(), expected, "{json}");
             assert_eq!(is_true(value), truth, "{json}");
         }
     }

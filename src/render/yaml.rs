@@ -6,14 +6,16 @@ use std::fmt::{self, Write};
 
 use serde_json::Value;
 
+use super::buffer::Text;
+
 /// A key that is longer is written with `?`: readers look for the `:` only so far.
 const LONGEST_KEY: usize = 1_000;
 
-/// A whole document, or a piece of one.
-pub(super) fn to_string(value: &Value) -> String {
-    let mut out = String::new();
-    let _ = document(&mut out, value); // a `String` takes everything
-    out
+/// A whole document, or a piece of one; `None` where it would be longer than `most` bytes.
+pub(super) fn to_string(value: &Value, most: usize) -> Option<String> {
+    let mut out = Text::new(most);
+    document(&mut out, value).ok()?;
+    Some(out.into_string())
 }
 
 fn document(out: &mut impl Write, value: &Value) -> fmt::Result {
@@ -161,6 +163,10 @@ mod tests {
     use serde_json::json;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
+
+    fn to_string(value: &Value) -> String {
+        super::to_string(value, usize::MAX).unwrap()
+    }
 
     #[test]
     fn it_reads_like_yaml() {

@@ -2,20 +2,14 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Growth};
 use crate::failure::Retry;
 use crate::plan::Daemon;
 
-/// The shortest wait: chance alone would now and then give none.
-const SHORTEST: Duration = Duration::from_millis(50);
-
-/// Exponential backoff with full jitter: a random part of `INITIAL_BACKOFF` ×
-/// `BACKOFF_MULTIPLIER` for each failure before, at most `MAX_BACKOFF`.
+/// The failures of one doer in a row.
 #[derive(Clone, Debug)]
 pub struct Backoff {
-    initial: Duration,
-    max: Duration,
-    multiplier: f64,
+    growth: Growth,
     failures: u32,
 }
 
@@ -24,9 +18,7 @@ impl Backoff {
     #[must_use]
     pub fn new(daemon: &Daemon) -> Self {
         Self {
-            initial: daemon.initial_backoff,
-            max: daemon.max_backoff,
-            multiplier: daemon.backoff_multiplier,
+            growth: daemon.growth(),
             failures: 0,
         }
     }
@@ -40,16 +32,11 @@ impl Backoff {
     pub fn after(&mut self, retry: Retry, clock: &dyn Clock) -> Duration {
         let asked = match retry {
             Retry::Backoff(asked) => asked.unwrap_or_default(),
-            Retry::Settled => return self.max,
+            Retry::Settled => return self.growth.max,
         };
-        let exponent = i32::try_from(self.failures).unwrap_or(i32::MAX);
+        let wait = self.growth.wait(self.failures, clock).max(asked);
         self.failures = self.failures.saturating_add(1);
-        let most = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
-        let most = Duration::try_from_secs_f64(most).map_or(self.max, |most| most.min(self.max));
-        clock
-            .jitter(most, 0.0, 1.0)
-            .max(SHORTEST.min(self.max))
-            .max(asked)
+        wait
     }
 }
 
@@ -80,12 +67,7 @@ pub(super) mod tests {
     #[test]
     fn it_grows_to_its_maximum_and_never_vanishes() {
         let clock = ManualClock::new();
-        let mut backoff = Backoff {
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(300),
-            multiplier: 2.0,
-            failures: 0,
-        };
+        let mut backoff = Backoff::new(&daemon());
         clock.set_chance(0.5);
         let waits: Vec<f64> = (0..12)
             .map(|_| backoff.after(Retry::Backoff(None), &clock).as_secs_f64())
@@ -100,7 +82,10 @@ pub(super) mod tests {
             backoff.after(Retry::Backoff(None), &clock);
         }
         clock.set_chance(0.0);
-        assert_eq!(backoff.after(Retry::Backoff(None), &clock), SHORTEST);
+        assert_eq!(
+            backoff.after(Retry::Backoff(None), &clock),
+            Duration::from_millis(100)
+        );
         let asked = Some(Duration::from_secs(7));
         assert_eq!(
             backoff.after(Retry::Backoff(asked), &clock),

@@ -55,6 +55,7 @@ impl Stores {
                 mode,
                 clock,
                 events,
+                unwrapped: Arc::default(),
             },
             stores: BTreeMap::new(),
             sessions: Vec::new(),

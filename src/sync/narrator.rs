@@ -1,6 +1,7 @@
 //! Tells the log what happened: a line when a state changes, then at most one in five minutes
 //! with a count, and one at its end.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use log::{debug, error, info, warn};
@@ -10,7 +11,7 @@ use super::state::Known;
 use crate::clock::Tick;
 use crate::failure::{Failure, Retry};
 use crate::observe::quiet::Quiet;
-use crate::plan::{Notice, SessionKey};
+use crate::plan::{Notice, Plan, SessionKey};
 use crate::store::{BreakerState, StoreEvent};
 
 /// What is being repeated.
@@ -19,6 +20,7 @@ enum Subject {
     Secret(String),
     Warning(String, String),
     Session(SessionKey),
+    Notice(SessionKey, String),
 }
 
 /// Keeps count of what was said.
@@ -57,6 +59,7 @@ impl Narrator {
             unchanged,
             took,
             warnings,
+            preview,
             ..
         } = report
         else {
@@ -75,7 +78,10 @@ impl Narrator {
             info!(target: "sync", secret, store, failed_ms = millis(ended.after), failures = ended.repeated;
                 "the secret is current again");
         }
-        let version = version.unwrap_or(0);
+        let version = *version;
+        if preview.is_some() {
+            return;
+        }
         if written.is_empty() {
             if known.last_success.is_none() {
                 info!(target: "sync", secret, store, version, duration_ms, unchanged;
@@ -117,9 +123,9 @@ impl Narrator {
         log::log!(target: "sync", level,
             secret, store = *known.labels.store, path = *known.labels.vault_path,
             error = *failure.message, error_type = failure.error_type.as_str(), attempt,
-            next_retry_ms = next.map_or(0, |next| millis(next.since(now))),
-            repeated = line.repeated,
-            remedy = failure.remedy.as_deref().unwrap_or_default();
+            next_retry_ms = next.map(|next| millis(next.since(now))),
+            repeated = more_than_none(line.repeated),
+            remedy = failure.remedy.as_deref();
             "the secret could not be synced; its files stay as they are");
     }
 
@@ -140,7 +146,7 @@ impl Narrator {
             } => {
                 self.quiet.clear(&Subject::Session(session.clone()), now);
                 info!(target: "store", store = *session.store, credentials = *session.credentials,
-                    namespace = *session.namespace, method, ttl_secs, renewable, accessor = **accessor;
+                    namespace = some(&session.namespace), method, ttl_secs, renewable, accessor = some(accessor);
                     "the session has a token");
             }
             StoreEvent::SessionFailed { session, failure } => {
@@ -148,9 +154,9 @@ impl Narrator {
                 let subject = Subject::Session(session.clone());
                 if let Some(line) = self.quiet.note(subject, state, now) {
                     error!(target: "store", store = *session.store, credentials = *session.credentials,
-                        namespace = *session.namespace, error = *failure.message,
-                        error_type = failure.error_type.as_str(), repeated = line.repeated,
-                        remedy = failure.remedy.as_deref().unwrap_or_default();
+                        namespace = some(&session.namespace), error = *failure.message,
+                        error_type = failure.error_type.as_str(), repeated = more_than_none(line.repeated),
+                        remedy = failure.remedy.as_deref();
                         "the session has trouble");
                 }
             }
@@ -159,7 +165,7 @@ impl Narrator {
                 message,
                 warning,
             } => {
-                let subject = Subject::Warning(session.store.clone(), message.clone());
+                let subject = Subject::Notice(session.clone(), message.clone());
                 if self.quiet.note(subject, message, now).is_some() {
                     log::log!(target: "store", level(*warning), store = *session.store,
                         credentials = *session.credentials; "{message}");
@@ -189,11 +195,14 @@ impl Narrator {
         }
     }
 
-    /// Forgets secrets that are gone.
-    pub(super) fn retain_secrets(&mut self, exists: impl Fn(&str) -> bool) {
+    /// Forgets what the plan no longer has.
+    pub(super) fn retain(&mut self, plan: &Plan) {
+        let secrets: HashSet<&str> = plan.secrets.iter().map(|secret| &*secret.name).collect();
+        let sessions: HashSet<&SessionKey> =
+            plan.sessions.iter().map(|session| &session.key).collect();
         self.quiet.retain(|subject| match subject {
-            Subject::Secret(name) => exists(name),
-            Subject::Warning(..) | Subject::Session(_) => true,
+            Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
+            Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
         });
     }
 }
@@ -202,8 +211,8 @@ impl Narrator {
 pub(super) fn notices(notices: &[Notice]) {
     for notice in notices {
         log::log!(target: "config", level(notice.warning),
-            place = notice.place.as_deref().unwrap_or_default(),
-            key = notice.key.as_deref().unwrap_or_default();
+            place = notice.place.as_deref(),
+            key = notice.key.as_deref();
             "{}", notice.message);
     }
 }
@@ -214,6 +223,15 @@ fn level(warning: bool) -> log::Level {
     } else {
         log::Level::Info
     }
+}
+
+/// Left out of a line when there is nothing to say.
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn more_than_none(count: u64) -> Option<u64> {
+    Some(count).filter(|count| *count > 0)
 }
 
 fn millis(span: Duration) -> u64 {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Growth};
 use crate::failure::Retry;
 use crate::plan::{Daemon, Interval};
 
-/// A retry is never closer than this, whatever chance says.
+/// No refresh follows another more closely than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Before its first success a secret that fails for good is looked at this often at least.
@@ -17,12 +17,8 @@ const SETTLED_BEFORE_SUCCESS: Duration = Duration::from_secs(60);
 pub(super) struct Pacing {
     /// Of the secret.
     pub(super) interval: Interval,
-    /// First step of the backoff.
-    pub(super) initial: Duration,
-    /// Its ceiling.
-    pub(super) max: Duration,
-    /// Its growth.
-    pub(super) multiplier: f64,
+    /// Of its backoff.
+    pub(super) growth: Growth,
 }
 
 impl Pacing {
@@ -31,9 +27,7 @@ impl Pacing {
     pub(super) fn new(interval: Interval, daemon: &Daemon) -> Self {
         Self {
             interval,
-            initial: daemon.initial_backoff,
-            max: daemon.max_backoff,
-            multiplier: daemon.backoff_multiplier,
+            growth: daemon.growth(),
         }
     }
 
@@ -86,17 +80,17 @@ impl Backoff {
     /// permanent: the interval (`once`: the longest backoff), before the first success a minute at
     /// most.
     pub(super) fn failed(&mut self, retry: Retry, pacing: &Pacing, clock: &dyn Clock) -> Duration {
-        let ceiling = self.ceiling(pacing);
-        self.failures = self.failures.saturating_add(1);
+        let failures = self.failures;
+        self.failures = failures.saturating_add(1);
         match retry {
-            Retry::Backoff(at_least) => clock
-                .jitter(ceiling, 0.0, 1.0)
-                .max(SHORTEST_WAIT)
+            Retry::Backoff(at_least) => pacing
+                .growth
+                .wait(failures, clock)
                 .max(at_least.unwrap_or_default()),
             Retry::Settled => {
                 let settled = match pacing.interval {
                     Interval::Every(interval) => interval,
-                    Interval::Once => pacing.max,
+                    Interval::Once => pacing.growth.max,
                 };
                 let settled = if self.succeeded {
                     settled
@@ -106,14 +100,6 @@ impl Backoff {
                 clock.jitter(settled, 0.9, 1.0).max(SHORTEST_WAIT)
             }
         }
-    }
-
-    fn ceiling(&self, pacing: &Pacing) -> Duration {
-        let growth = pacing
-            .multiplier
-            .powi(i32::try_from(self.failures.min(64)).unwrap_or(64));
-        let seconds = (pacing.initial.as_secs_f64() * growth).min(pacing.max.as_secs_f64());
-        Duration::try_from_secs_f64(seconds).unwrap_or(pacing.max)
     }
 }
 
@@ -125,9 +111,11 @@ mod tests {
     fn pacing(interval: Interval) -> Pacing {
         Pacing {
             interval,
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(300),
-            multiplier: 2.0,
+            growth: Growth {
+                initial: Duration::from_secs(1),
+                max: Duration::from_secs(300),
+                multiplier: 2.0,
+            },
         }
     }
 
@@ -178,15 +166,6 @@ mod tests {
         backoff.reset();
         let wait = backoff.failed(Retry::Backoff(None), &pacing, &clock);
         assert_eq!(wait.as_secs(), 1);
-    }
-
-    #[test]
-    fn jitter_is_full_but_no_wait_is_nothing() {
-        let clock = ManualClock::new();
-        clock.set_chance(0.0);
-        let pacing = pacing(Interval::Every(Duration::from_secs(60)));
-        let wait = Backoff::default().failed(Retry::Backoff(None), &pacing, &clock);
-        assert_eq!(wait, SHORTEST_WAIT);
     }
 
     #[test]

@@ -157,6 +157,22 @@ impl Daemon {
         }
     }
 
+    /// Waits until the entry of this secret in the status file pleases `wanted`.
+    #[track_caller]
+    pub fn wait_secret(
+        &self,
+        name: &str,
+        within: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let entry = |status: &Value| {
+            let all = status["secrets"].as_array()?;
+            all.iter().find(|entry| entry["name"] == name).cloned()
+        };
+        let status = self.wait_status(within, |status| entry(status).is_some_and(|e| wanted(&e)));
+        entry(&status).unwrap()
+    }
+
     /// The messages to systemd so far.
     pub fn notifications(&self) -> Vec<String> {
         self.notified.lock().unwrap().clone()

@@ -49,7 +49,7 @@ pub use certs::Certs;
 pub use daemon::Daemon;
 pub use http::{Answer, Endpoint};
 pub use log::{LogLine, Mark};
-pub use openbao::{Api, OpenBao, Shared};
+pub use openbao::{Agent, Api, OpenBao, Shared};
 pub use proxy::CountingProxy;
 pub use rustix::process::Signal;
 pub use scripted::{Action, Request, Response, ScriptedServer};

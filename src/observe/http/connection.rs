@@ -292,10 +292,15 @@ mod tests {
 
     #[test]
     fn the_first_of_two_requests_is_answered_and_the_rest_read_away() {
-        let mut client = client(&[b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n"]);
+        let mut client = client(&[
+            b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n",
+            b"GET /c HTTP/1.1\r\n\r\n",
+        ]);
         client.proceed(at(1), &Echo);
         assert_eq!(client.socket.took, b"/a");
-        assert!(client.socket.sends.is_empty());
+        assert!(client.socket.sends.is_empty() && !client.is_over());
+        client.expire(at(1_001), &Echo);
+        assert!(client.is_over());
     }
 
     #[test]

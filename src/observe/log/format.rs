@@ -75,6 +75,9 @@ struct JsonFields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for JsonFields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        if is_nothing(&value) {
+            return Ok(());
+        }
         self.0.push(',');
         if FIXED.contains(&key.as_str()) {
             json_string(self.0, &format!("{key}_"));
@@ -131,10 +134,30 @@ impl<'v> VisitValue<'v> for JsonValue<'_> {
     }
 }
 
+/// Whether a field has no value: such a one is left out.
+fn is_nothing(value: &Value<'_>) -> bool {
+    struct Nothing(bool);
+    impl VisitValue<'_> for Nothing {
+        fn visit_any(&mut self, _: Value<'_>) -> Result<(), kv::Error> {
+            Ok(())
+        }
+        fn visit_null(&mut self) -> Result<(), kv::Error> {
+            self.0 = true;
+            Ok(())
+        }
+    }
+    let mut nothing = Nothing(false);
+    let _ = value.visit(&mut nothing);
+    nothing.0
+}
+
 struct TextFields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for TextFields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        if is_nothing(&value) {
+            return Ok(());
+        }
         let value = value.to_string();
         let value = printable(&value);
         let bare = !value.is_empty() && !value.contains([' ', '"', '=']);
@@ -175,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_line_has_the_fixed_names_first_and_typed_fields() {
+    fn a_json_line_has_the_fixed_names_first_typed_fields_and_none_without_a_value() {
         let fields: &[(&str, Value<'_>)] = &[
             ("secret", Value::from("tls-cert")),
             ("duration_ms", Value::from(17u64)),
@@ -190,7 +213,7 @@ mod tests {
             "{\"ts\":\"2026-11-18T11:06:40.042Z\",\"level\":\"warn\",\
              \"target\":\"secrets_sync::sync\",\"msg\":\"fetch failed\",\
              \"secret\":\"tls-cert\",\"duration_ms\":17,\"ratio\":0.5,\"optional\":true,\
-             \"nothing\":null,\"nan\":null}\n"
+             \"nan\":null}\n"
         );
         serde_json::from_str::<Json>(&line).unwrap();
     }

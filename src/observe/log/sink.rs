@@ -171,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_waits_for_a_reader_that_is_stuck() {
+        let (_reader, mut sink) = sink();
+        let line = [b'x'; 200_000];
+        sink.write_all(&line).unwrap();
+        sink.patience.tv_sec = 60;
+        let before = std::time::Instant::now();
+        sink.write_all(&line).unwrap();
+        assert!(before.elapsed().as_secs() < 30);
+    }
+
+    #[test]
     fn a_non_blocking_descriptor_is_written_whole() {
         let (mut reader, mut sink) = sink();
         rustix::io::ioctl_fionbio(&sink.to, true).unwrap();

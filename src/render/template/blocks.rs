@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::budget::{Budget, Fault};
 use super::functions::Function;
 use super::path;
-use crate::render::value::{is_true, kind, text};
+use crate::render::field;
+use crate::render::value::{is_true, kind, scalar, text};
 
 /// Gives an engine all that a template may use, and nothing else.
 pub(super) fn furnish<'b>(engine: &mut Handlebars<'b>, budget: &'b Budget) {
@@ -29,19 +30,23 @@ pub(super) fn furnish<'b>(engine: &mut Handlebars<'b>, budget: &'b Budget) {
 }
 
 /// A missing field, by its name.
-fn missing(argument: &PathAndJson<'_>, budget: &Budget) -> Fault {
+fn missing(argument: &PathAndJson<'_>, context: &Context, budget: &Budget) -> Fault {
     let name = match argument.relative_path() {
         Some(canonical) => path::readable(canonical),
         None => budget.missing(),
     };
-    Fault::new(format!("field `{name}` is missing"))
-        .help("`if` and `default` (`{{ default \"x\" .a }}`) accept a field that is not there")
+    let there = context.data().as_object().map_or_else(String::new, |root| {
+        field::list("the secret has", root.keys())
+    });
+    Fault::new(format!("field `{name}` is missing")).help(format!(
+        "{there}; only `if` and `default` (`{{{{ default \"x\" .a }}}}`) accept what is not there"
+    ))
 }
 
 /// The name of what `index` did not find: literals as they are, of values only where they stand.
 fn looked_up(keys: &[PathAndJson<'_>]) -> String {
     let names = keys.iter().map(|key| match key.try_get_constant_value() {
-        Some(literal) => text(literal).into_owned(),
+        Some(literal) => scalar(literal).into_owned(),
         None => match key.relative_path() {
             Some(canonical) => format!("[{}]", path::readable(canonical)),
             None => "[…]".into(),
@@ -57,12 +62,12 @@ struct Call<'b> {
 }
 
 impl Call<'_> {
-    fn run<'rc>(&self, helper: &Helper<'rc>) -> Result<ScopedJson<'rc>, Fault> {
+    fn run<'rc>(&self, helper: &Helper<'rc>, context: &Context) -> Result<ScopedJson<'rc>, Fault> {
         self.budget.step()?;
         let mut arguments = Vec::with_capacity(helper.params().len());
         for (index, argument) in helper.params().iter().enumerate() {
             if argument.is_value_missing() && index < self.function.missing_from {
-                return Err(missing(argument, self.budget));
+                return Err(missing(argument, context, self.budget));
             }
             arguments.push(argument.value());
         }
@@ -82,20 +87,22 @@ impl HelperDef for Call<'_> {
         &self,
         helper: &Helper<'rc>,
         _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
+        context: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, handlebars::RenderError> {
-        self.run(helper).map_err(|fault| self.budget.fail(fault))
+        self.run(helper, context)
+            .map_err(|fault| self.budget.fail(fault))
     }
 }
 
 /// The argument of a block or a value tag, which must be there.
 fn argument<'h, 'rc>(
     helper: &'h Helper<'rc>,
+    context: &Context,
     budget: &Budget,
 ) -> Result<&'h PathAndJson<'rc>, handlebars::RenderError> {
     let found = budget.step().and_then(|()| match helper.param(0) {
-        Some(argument) if argument.is_value_missing() => Err(missing(argument, budget)),
+        Some(argument) if argument.is_value_missing() => Err(missing(argument, context, budget)),
         Some(argument) => Ok(argument),
         None => Err(Fault::new("a block needs a value")),
     });
@@ -110,12 +117,15 @@ impl HelperDef for Emit<'_> {
         &self,
         helper: &Helper<'rc>,
         _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
+        context: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        let argument = argument(helper, self.0)?;
-        Ok(out.write(&text(argument.value()))?)
+        let argument = argument(helper, context, self.0)?;
+        match text(argument.value(), self.0.most()) {
+            Some(text) => Ok(out.write(&text)?),
+            None => Err(self.0.fail(self.0.full())),
+        }
     }
 }
 
@@ -129,12 +139,13 @@ impl<'b> If<'b> {
     fn branch<'rc>(
         &self,
         helper: &Helper<'rc>,
+        context: &Context,
     ) -> Result<Option<&'rc Template>, handlebars::RenderError> {
         let missing = helper.param(0).is_some_and(PathAndJson::is_value_missing);
         let truth = if missing && self.wanted {
             false
         } else {
-            is_true(argument(helper, self.budget)?.value())
+            is_true(argument(helper, context, self.budget)?.value())
         };
         Ok(if truth == self.wanted {
             helper.template()
@@ -153,7 +164,7 @@ impl HelperDef for If<'_> {
         state: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        match self.branch(helper)? {
+        match self.branch(helper, context)? {
             Some(template) => template.render(engine, context, state, out),
             None => Ok(()),
         }
@@ -172,7 +183,7 @@ impl HelperDef for With<'_> {
         state: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        let argument = argument(helper, self.0)?;
+        let argument = argument(helper, context, self.0)?;
         let inside = is_true(argument.value());
         let branch = if inside {
             enter(argument, state);
@@ -202,7 +213,7 @@ impl HelperDef for Each<'_> {
         state: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        let argument = argument(helper, self.0)?;
+        let argument = argument(helper, context, self.0)?;
         let members = Members::of(argument.value()).map_err(|fault| self.0.fail(fault))?;
         if members.len() == 0 {
             return match helper.inverse() {

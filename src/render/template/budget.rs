@@ -61,18 +61,34 @@ impl Budget {
 
     /// Whether a value of so many bytes may be made.
     pub(super) fn room(&self, bytes: Option<usize>) -> Result<(), Fault> {
-        let most = self.largest();
-        match bytes {
-            Some(bytes) if bytes <= most => Ok(()),
-            _ => Err(Fault::new(format!(
-                "a value would be larger than {most} bytes"
-            ))),
-        }
+        self.large(bytes.filter(|bytes| *bytes <= self.largest()))?;
+        Ok(())
+    }
+
+    /// What was made, if it was not too large.
+    pub(super) fn large<T>(&self, made: Option<T>) -> Result<T, Fault> {
+        made.ok_or_else(|| {
+            Fault::new(format!(
+                "a value would be larger than {} bytes",
+                self.largest()
+            ))
+        })
     }
 
     /// The largest value on the way.
     pub(super) fn largest(&self) -> usize {
         LARGEST_VALUE.max(self.limits.max_bytes)
+    }
+
+    /// The most bytes of output.
+    pub(super) fn most(&self) -> usize {
+        self.limits.max_bytes
+    }
+
+    /// What to say when there are more.
+    pub(super) fn full(&self) -> Fault {
+        let RenderError { message, help } = Buffer::full(self.limits.max_bytes);
+        Fault { message, help }
     }
 
     /// Remembers what went wrong first, and gives the engine its error.
@@ -130,10 +146,9 @@ impl<'b> Sink<'b> {
 impl Output for Sink<'_> {
     fn write(&mut self, text: &str) -> Result<(), io::Error> {
         let done = self.budget.step().and_then(|()| {
-            self.buffer.push(text.as_bytes()).map_err(|TooLarge| {
-                let RenderError { message, help } = Buffer::full(self.budget.limits.max_bytes);
-                Fault { message, help }
-            })
+            self.buffer
+                .push(text.as_bytes())
+                .map_err(|TooLarge| self.budget.full())
         });
         done.map_err(|fault| {
             self.budget.fail(fault);

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::budget::Fault;
-use crate::render::value::{is_true, kind, text};
+use crate::render::value::{is_true, kind, scalar};
 
 /// The first argument that is false, else the last.
 pub(super) fn and(args: &[&Value]) -> Value {
@@ -49,7 +49,7 @@ fn same(a: &Value, b: &Value) -> bool {
                     .all(|((key, a), (other, b))| key == other && same(a, b))
         }
         (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => false,
-        _ => text(a) == text(b),
+        _ => scalar(a) == scalar(b),
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn order(args: &[&Value]) -> Result<Ordering, Fault> {
     let ordering = match (a, b) {
         (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
         (Value::Number(_) | Value::String(_), Value::Number(_) | Value::String(_)) => {
-            numbers(&text(a), &text(b))
+            numbers(&scalar(a), &scalar(b))
         }
         _ => None,
     };

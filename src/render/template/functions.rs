@@ -108,31 +108,33 @@ const FUNCTIONS: &[Function] = &[
         quoted(args, budget, |text| format!("'{text}'"))
     }),
     Function::new("toJson", 1, 1, |args, budget| {
-        written(json::compact(args[0]), budget)
+        budget
+            .large(json::compact(args[0], budget.largest()))
+            .map(text)
     }),
     Function::new("toPrettyJson", 1, 1, |args, budget| {
-        written(json::pretty(args[0]), budget)
+        budget
+            .large(json::pretty(args[0], budget.largest()))
+            .map(text)
     }),
-    Function::new("toString", 1, 1, |args, _| {
-        Ok(text(value::text(args[0]).into_owned()))
+    Function::new("toString", 1, 1, |args, budget| {
+        Ok(text(string(args[0], budget)?.into_owned()))
     }),
     Function::new("toYaml", 1, 1, |args, budget| {
-        written(
-            yaml::to_string(args[0]).trim_end_matches('\n').to_owned(),
-            budget,
-        )
+        let yaml = budget.large(yaml::to_string(args[0], budget.largest()))?;
+        Ok(text(yaml.trim_end_matches('\n').to_owned()))
     }),
-    Function::new("trim", 1, 1, |args, _| {
-        Ok(text(value::text(args[0]).trim().to_owned()))
+    Function::new("trim", 1, 1, |args, budget| {
+        Ok(text(string(args[0], budget)?.trim().to_owned()))
     }),
-    Function::new("trimPrefix", 2, 2, |args, _| {
-        let (prefix, whole) = (value::text(args[0]), value::text(args[1]));
+    Function::new("trimPrefix", 2, 2, |args, budget| {
+        let (prefix, whole) = (string(args[0], budget)?, string(args[1], budget)?);
         Ok(text(
             whole.strip_prefix(&*prefix).unwrap_or(&whole).to_owned(),
         ))
     }),
-    Function::new("trimSuffix", 2, 2, |args, _| {
-        let (suffix, whole) = (value::text(args[0]), value::text(args[1]));
+    Function::new("trimSuffix", 2, 2, |args, budget| {
+        let (suffix, whole) = (string(args[0], budget)?, string(args[1], budget)?);
         Ok(text(
             whole.strip_suffix(&*suffix).unwrap_or(&whole).to_owned(),
         ))
@@ -197,6 +199,11 @@ fn truth(truth: bool) -> Option<Value> {
     Some(Value::Bool(truth))
 }
 
+/// A value's text, if it is not too large.
+fn string<'v>(value: &'v Value, budget: &Budget) -> Result<Cow<'v, str>, Fault> {
+    budget.large(value::text(value, budget.largest()))
+}
+
 /// What was written, if it is not too large to be handed on.
 fn written(result: String, budget: &Budget) -> Outcome {
     budget.room(Some(result.len()))?;
@@ -204,14 +211,14 @@ fn written(result: String, budget: &Budget) -> Outcome {
 }
 
 fn b64enc(args: &[&Value], budget: &Budget) -> Outcome {
-    let plain = value::text(args[0]);
+    let plain = string(args[0], budget)?;
     budget.room(plain.len().checked_mul(2))?;
     Ok(text(STANDARD.encode(plain.as_bytes())))
 }
 
 /// Sprig gives the error's text as the value; here it is an error.
-fn b64dec(args: &[&Value], _: &Budget) -> Outcome {
-    let bytes = encoding::base64(value::text(args[0]).as_bytes())
+fn b64dec(args: &[&Value], budget: &Budget) -> Outcome {
+    let bytes = encoding::base64(string(args[0], budget)?.as_bytes())
         .ok_or_else(|| Fault::new("the value is not base64"))?;
     match String::from_utf8(bytes) {
         Ok(decoded) => Ok(text(decoded)),
@@ -230,8 +237,8 @@ fn default(args: &[&Value], _: &Budget) -> Outcome {
 }
 
 /// Reads one JSON value; its numbers keep their spelling.
-fn from_json(args: &[&Value], _: &Budget) -> Outcome {
-    let json = value::text(args[0]);
+fn from_json(args: &[&Value], budget: &Budget) -> Outcome {
+    let json = string(args[0], budget)?;
     let broken = || Fault::new("the value is not JSON");
     // One whole value, before it is put between braces.
     serde_json::from_str::<&serde_json::value::RawValue>(&json).map_err(|_| broken())?;
@@ -245,7 +252,7 @@ fn from_json(args: &[&Value], _: &Budget) -> Outcome {
 
 fn indent(args: &[&Value], budget: &Budget, before: &str) -> Outcome {
     let width = count(args[0])?;
-    let lines = value::text(args[1]);
+    let lines = string(args[1], budget)?;
     let breaks = lines.matches('\n').count();
     budget.room(
         width
@@ -268,10 +275,10 @@ fn count(value: &Value) -> Result<usize, Fault> {
     .ok_or_else(|| Fault::new("the width is no whole number"))
 }
 
-fn index(args: &[&Value], _: &Budget) -> Outcome {
+fn index(args: &[&Value], budget: &Budget) -> Outcome {
     let mut at = args[0];
     for key in &args[1..] {
-        let name = value::text(key);
+        let name = string(key, budget)?;
         let found = match at {
             Value::Object(map) => map.get(&*name),
             Value::Array(items) => {
@@ -291,14 +298,14 @@ fn index(args: &[&Value], _: &Budget) -> Outcome {
 }
 
 fn join(args: &[&Value], budget: &Budget) -> Outcome {
-    let separator = value::text(args[0]);
+    let separator = string(args[0], budget)?;
     let parts: Vec<Cow<'_, str>> = match args[1] {
         Value::Array(items) => items
             .iter()
             .filter(|item| !item.is_null())
-            .map(value::text)
-            .collect(),
-        other => vec![value::text(other)],
+            .map(|item| string(item, budget))
+            .collect::<Result<_, _>>()?,
+        other => vec![string(other, budget)?],
     };
     let separators = separator.len().checked_mul(parts.len());
     let length = separators.and_then(|length| {
@@ -321,7 +328,7 @@ fn len(args: &[&Value], _: &Budget) -> Outcome {
 }
 
 fn cased(args: &[&Value], budget: &Budget, case: fn(char) -> char) -> Outcome {
-    written(value::text(args[0]).chars().map(case).collect(), budget)
+    written(string(args[0], budget)?.chars().map(case).collect(), budget)
 }
 
 /// The one character of a mapping, as Go maps: where Unicode has several, none is changed.
@@ -335,16 +342,16 @@ fn one(mut mapped: impl Iterator<Item = char>, c: char) -> char {
 fn quoted(args: &[&Value], budget: &Budget, quote: fn(&str) -> String) -> Outcome {
     let mut parts = Vec::with_capacity(args.len());
     for argument in args.iter().filter(|argument| !argument.is_null()) {
-        parts.push(quote(&value::text(argument)));
+        parts.push(quote(&string(argument, budget)?));
     }
     written(parts.join(" "), budget)
 }
 
 fn replace(args: &[&Value], budget: &Budget) -> Outcome {
     let (old, new, whole) = (
-        value::text(args[0]),
-        value::text(args[1]),
-        value::text(args[2]),
+        string(args[0], budget)?,
+        string(args[1], budget)?,
+        string(args[2], budget)?,
     );
     let found = whole.matches(&*old).count();
     budget.room(
@@ -355,8 +362,8 @@ fn replace(args: &[&Value], budget: &Budget) -> Outcome {
     Ok(text(whole.replace(&*old, &new)))
 }
 
-fn sha256sum(args: &[&Value], _: &Budget) -> Outcome {
-    let sum = digest::digest(&digest::SHA256, value::text(args[0]).as_bytes());
+fn sha256sum(args: &[&Value], budget: &Budget) -> Outcome {
+    let sum = digest::digest(&digest::SHA256, string(args[0], budget)?.as_bytes());
     Ok(text(sum.as_ref().iter().fold(
         String::new(),
         |mut hex, byte| {
@@ -369,7 +376,7 @@ fn sha256sum(args: &[&Value], _: &Budget) -> Outcome {
 fn split_list(args: &[&Value], budget: &Budget) -> Outcome {
     /// A value of its own costs more than its bytes.
     const EACH: usize = 64;
-    let (separator, whole) = (value::text(args[0]), value::text(args[1]));
+    let (separator, whole) = (string(args[0], budget)?, string(args[1], budget)?);
     let parts = if separator.is_empty() {
         whole.chars().count()
     } else {
@@ -390,7 +397,7 @@ fn split_list(args: &[&Value], budget: &Budget) -> Outcome {
 
 /// Go's `url.QueryEscape`.
 fn urlquery(args: &[&Value], budget: &Budget) -> Outcome {
-    let plain = value::text(args[0]);
+    let plain = string(args[0], budget)?;
     budget.room(plain.len().checked_mul(3))?;
     let mut escaped = String::with_capacity(plain.len());
     for byte in plain.bytes() {

@@ -2,10 +2,11 @@
 //!
 //! Go's forms and Handlebars' are read by one grammar of ours ([`lexer`], [`expression`],
 //! [`translate`]), which bounds what it accepts; the Handlebars engine is only given what that
-//! wrote, so no text of a user reaches its parser.
+//! wrote.
 
 mod blocks;
 mod budget;
+mod canonical;
 mod compare;
 mod expression;
 mod functions;
@@ -107,7 +108,7 @@ impl Template {
                 help: None,
             }
         })?;
-        places.relocate(&mut compiled);
+        places.relocate(&mut compiled, &canonical);
         Ok(Self {
             text: text.into(),
             compiled: Arc::new(compiled),
@@ -208,7 +209,7 @@ impl<'t> Lines<'t> {
 struct Places(Vec<((usize, usize), (usize, usize))>);
 
 impl Places {
-    fn new(text: &str, canonical: &translate::Canonical) -> Self {
+    fn new(text: &str, canonical: &canonical::Canonical) -> Self {
         let written = Lines::of(text);
         let translated = Lines::of(&canonical.text);
         Self(
@@ -229,8 +230,9 @@ impl Places {
             .map_or((1, 1), |(_, written)| *written)
     }
 
-    /// Lets the compiled template speak of the text as written, and gives spare memory back.
-    fn relocate(&self, template: &mut handlebars::Template) {
+    /// Lets the compiled template speak of the text as written, puts in what was kept aside, and
+    /// gives spare memory back.
+    fn relocate(&self, template: &mut handlebars::Template, canonical: &canonical::Canonical) {
         for mapping in &mut template.mapping {
             (mapping.0, mapping.1) = self.written(mapping.0, mapping.1);
         }
@@ -244,10 +246,13 @@ impl Places {
                         .into_iter()
                         .flatten()
                     {
-                        self.relocate(inner);
+                        self.relocate(inner, canonical);
                     }
                 }
-                TemplateElement::RawString(text) => text.shrink_to_fit(),
+                TemplateElement::RawString(text) => {
+                    canonical.restore(text);
+                    text.shrink_to_fit();
+                }
                 _ => {}
             }
         }

@@ -26,7 +26,7 @@ pub(super) fn printf(args: &[&Value], budget: &Budget) -> Result<String, Fault> 
     let Some((format, values)) = args.split_first() else {
         return Err(Fault::new("the format is missing"));
     };
-    let format = text(format);
+    let format = budget.large(text(format, budget.largest()))?;
     let mut values = values.iter();
     let mut out = String::new();
     let mut rest: &str = &format;
@@ -50,7 +50,7 @@ pub(super) fn printf(args: &[&Value], budget: &Budget) -> Result<String, Fault> 
                 .checked_add(flags.width)
                 .and_then(|sum| sum.checked_add(flags.precision.unwrap_or(0))),
         )?;
-        let body = flags.format(letter, value)?;
+        let body = flags.format(letter, value, budget)?;
         flags.pad(&body, &mut out);
         budget.room(Some(out.len()))?;
     }
@@ -95,17 +95,20 @@ impl Verb {
         Ok((verb, rest))
     }
 
-    fn format(self, letter: char, value: &Value) -> Result<String, Fault> {
+    fn format(self, letter: char, value: &Value, budget: &Budget) -> Result<String, Fault> {
         let wrong = || {
             Fault::new(format!("`%{letter}` does not take {}", kind(value)))
                 .help("`%v` takes every value")
         };
         match (letter, value) {
-            ('s' | 'v', _) => Ok(self.cut(&text(value)).to_owned()),
+            ('s' | 'v', _) => {
+                let text = budget.large(text(value, budget.largest()))?;
+                Ok(self.cut(&text).to_owned())
+            }
             ('q', Value::String(text)) if !self.plus && !self.alternate => {
                 Ok(quote(self.cut(text)))
             }
-            ('t', Value::Bool(_)) => Ok(text(value).into_owned()),
+            ('t', Value::Bool(truth)) => Ok(truth.to_string()),
             ('d', Value::Number(number)) => {
                 let literal = number.to_string();
                 let (sign, digits) = integer(&literal).ok_or_else(wrong)?;

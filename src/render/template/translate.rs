@@ -1,21 +1,11 @@
-//! One walk over a template: finds its tags, checks them, and writes the same template in the
-//! canonical form that the engine compiles, remembering where each tag came from.
-//!
-//! White space is treated as each form's own rules say: a Handlebars block alone on its line takes
-//! the line with it (the engine does that), a Go block never does (a comment behind it prevents
-//! it), and the dashes of Go are carried out here.
+//! One walk over a template: finds its tags, checks them, and has the same template written in the
+//! canonical form that the engine compiles.
 
+use super::canonical::{Canonical, Writer, white};
 use super::expression;
 use super::lexer::{self, Kind, Tag};
 use super::path::{self, Scope};
 use super::{MAX_BLOCKS, MAX_BYTES, MAX_TAGS, Problem};
-
-/// A template in canonical form.
-pub(super) struct Canonical {
-    pub(super) text: String,
-    /// For each tag: byte offsets in `text` and in the template as written.
-    pub(super) places: Vec<(usize, usize)>,
-}
 
 /// Checks and translates a template.
 pub(super) fn translate(template: &str) -> Result<Canonical, Problem> {
@@ -27,17 +17,12 @@ pub(super) fn translate(template: &str) -> Result<Canonical, Problem> {
     }
     let mut translator = Translator {
         template,
-        out: String::with_capacity(template.len() * 2),
-        places: Vec::new(),
+        out: Writer::default(),
         blocks: Vec::new(),
         tags: 0,
-        trim: false,
     };
     translator.run()?;
-    Ok(Canonical {
-        text: translator.out,
-        places: translator.places,
-    })
+    Ok(translator.out.into_canonical())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +66,9 @@ struct Braces {
 
 struct Translator<'t> {
     template: &'t str,
-    out: String,
-    places: Vec<(usize, usize)>,
+    out: Writer,
     blocks: Vec<Block>,
     tags: usize,
-    /// White space that follows is to go.
-    trim: bool,
 }
 
 impl<'t> Translator<'t> {
@@ -94,66 +76,36 @@ impl<'t> Translator<'t> {
         let mut at = 0;
         while let Some(offset) = self.template[at..].find("{{") {
             let opened = at + offset;
-            self.tags += 1;
-            if self.tags > MAX_TAGS {
-                return Err(Problem::new(
-                    opened,
-                    format!("the template has more than {MAX_TAGS} tags"),
-                ));
-            }
+            self.count(opened)?;
             let before = &self.template[at..opened];
             at = match self.backslashes(before, opened) {
                 Backslashes::None => self.tag(before, opened)?,
                 Backslashes::Fewer => self.tag(&before[..before.len() - 1], opened)?,
                 Backslashes::Escape => {
-                    self.write(&before[..before.len() - 1]);
-                    let braces = if self.template[opened..].starts_with("{{{{") {
-                        4
-                    } else {
-                        2
-                    };
-                    self.braces(&self.template[opened..opened + braces], opened);
-                    opened + braces
+                    self.out.text(&before[..before.len() - 1]);
+                    let twice = self.template[opened..].starts_with("{{{{");
+                    let braces = if twice { "{{{{" } else { "{{" };
+                    self.out.braces(braces, opened);
+                    opened + braces.len()
                 }
             };
         }
-        self.write(&self.template[at..]);
+        self.out.text(&self.template[at..]);
         match self.blocks.last() {
             None => Ok(()),
             Some(block) => Err(not_closed(block)),
         }
     }
 
-    /// Text as it is, but for white space that goes.
-    fn write(&mut self, text: &str) {
-        let text = if self.trim {
-            text.trim_start_matches(white)
-        } else {
-            text
-        };
-        self.trim &= text.is_empty();
-        self.out.push_str(text);
-    }
-
-    /// Braces that are meant as text.
-    fn braces(&mut self, braces: &str, opened: usize) {
-        self.trim = false;
-        self.guard();
-        self.places.push((self.out.len(), opened));
-        self.out.push_str("{{emit \"");
-        self.out.push_str(braces);
-        self.out.push_str("\"}}");
-    }
-
-    /// The engine takes backslashes and a brace before a tag for more than text.
-    fn guard(&mut self) {
-        if self.out.ends_with('{') {
-            self.out.pop();
-            self.guard();
-            self.out.push_str("{{emit \"{\"}}");
-        } else if self.out.ends_with('\\') {
-            self.out.push('\\');
+    fn count(&mut self, at: usize) -> Result<(), Problem> {
+        self.tags += 1;
+        if self.tags <= MAX_TAGS {
+            return Ok(());
         }
+        Err(Problem::new(
+            at,
+            format!("the template has more than {MAX_TAGS} tags"),
+        ))
     }
 
     /// What backslashes before a tag mean: in Handlebars one makes the braces text, of several the
@@ -267,21 +219,22 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Writes text, then begins a tag in the canonical form.
-    fn begin(&mut self, before: &str, braces: Braces) {
-        self.write(before);
-        self.trim = false;
-        self.guard();
-        self.places.push((self.out.len(), braces.opened));
-        self.out.push_str(if braces.tilde { "{{~" } else { "{{" });
-    }
-
-    fn finish(&mut self, tag: &Tag<'_>, form: Form) -> usize {
-        self.out.push_str(if tag.tilde { "~}}" } else { "}}" });
+    /// Writes text and a tag in the canonical form; says where the tag as written ends.
+    fn put(
+        &mut self,
+        before: &str,
+        braces: Braces,
+        content: &[&str],
+        tag: &Tag<'_>,
+        form: Form,
+    ) -> usize {
+        self.out.text(before);
+        self.out
+            .tag(braces.opened, content, (braces.tilde, tag.tilde));
         if form == Form::Go {
-            self.out.push_str("{{!}}");
+            self.out.fence();
         }
-        self.trim = tag.dash;
+        self.out.trim_next(tag.dash);
         tag.end
     }
 
@@ -294,10 +247,8 @@ impl<'t> Translator<'t> {
 
     fn value(&mut self, before: &str, braces: Braces, tag: &Tag<'_>) -> Result<usize, Problem> {
         let term = expression::parse(&tag.tokens, braces.opened, self.scope())?;
-        self.begin(before, braces);
-        self.out.push_str("emit ");
-        self.out.push_str(&term.text);
-        Ok(self.finish(tag, Form::Handlebars))
+        let content = ["emit ", &term.text];
+        Ok(self.put(before, braces, &content, tag, Form::Handlebars))
     }
 
     fn open_handlebars(
@@ -360,12 +311,8 @@ impl<'t> Translator<'t> {
             rebinds: matches!(name, "each" | "with"),
         });
         self.check_depth(braces.opened)?;
-        self.begin(before, braces);
-        self.out.push('#');
-        self.out.push_str(name);
-        self.out.push(' ');
-        self.out.push_str(&term.text);
-        Ok(self.finish(tag, form))
+        let content = ["#", name, " ", &term.text];
+        Ok(self.put(before, braces, &content, tag, form))
     }
 
     fn check_depth(&self, at: usize) -> Result<(), Problem> {
@@ -440,9 +387,7 @@ impl<'t> Translator<'t> {
         block.rebinds = false;
         let Some(name) = name else {
             block.last_branch = true;
-            self.begin(before, braces);
-            self.out.push_str("else");
-            return Ok(self.finish(tag, form));
+            return Ok(self.put(before, braces, &["else"], tag, form));
         };
         block.levels += 1;
         let term = expression::parse(&tag.tokens[2..], braces.opened, self.scope())?;
@@ -450,12 +395,8 @@ impl<'t> Translator<'t> {
         if let Some(block) = self.blocks.last_mut() {
             block.rebinds = matches!(name, "each" | "with");
         }
-        self.begin(before, braces);
-        self.out.push_str("else ");
-        self.out.push_str(name);
-        self.out.push(' ');
-        self.out.push_str(&term.text);
-        Ok(self.finish(tag, form))
+        let content = ["else ", name, " ", &term.text];
+        Ok(self.put(before, braces, &content, tag, form))
     }
 
     fn close_handlebars(
@@ -500,10 +441,7 @@ impl<'t> Translator<'t> {
         let Some(block) = self.blocks.pop() else {
             return Err(Problem::new(braces.opened, "it closes nothing"));
         };
-        self.begin(before, braces);
-        self.out.push('/');
-        self.out.push_str(block.name);
-        Ok(self.finish(tag, block.form))
+        Ok(self.put(before, braces, &["/", block.name], tag, block.form))
     }
 
     /// `{{! … }}` and `{{!-- … --}}`.
@@ -527,8 +465,8 @@ impl<'t> Translator<'t> {
                     .help("write `{{- /* … */ -}}`"),
             );
         }
-        self.begin(before, braces);
-        self.out.push_str("!}}");
+        self.out.text(before);
+        self.out.tag(braces.opened, &["!"], (false, false));
         Ok(from + skipped + length + ending.len())
     }
 
@@ -542,17 +480,14 @@ impl<'t> Translator<'t> {
         if let Some(token) = tag.tokens.first() {
             return Err(Problem::new(token.at, "a comment stands alone in its tag"));
         }
-        let (before, braces) = if braces.tilde {
-            let tilde = false; // the engine knows none on a comment
-            (before.trim_end_matches(white), Braces { tilde, ..braces })
+        self.out.text(if braces.tilde {
+            before.trim_end_matches(white)
         } else {
-            (before, braces)
-        };
-        self.begin(before, braces);
-        self.out.push('!');
-        // A second one, so that neither stands alone on its line.
-        self.out.push_str("}}{{!}}");
-        self.trim = tag.dash || tag.tilde;
+            before
+        });
+        self.out.tag(opened, &["!"], (false, false));
+        self.out.fence();
+        self.out.trim_next(tag.dash || tag.tilde);
         Ok(tag.end)
     }
 
@@ -573,22 +508,17 @@ impl<'t> Translator<'t> {
                 format!("the raw block is not closed by `{END}`"),
             ));
         };
-        self.write(before);
+        self.out.text(before);
+        self.out.trim_next(false);
         let mut pieces = content[..length].split("{{");
-        self.trim = false;
-        self.write(pieces.next().unwrap_or(""));
+        self.out.text(pieces.next().unwrap_or(""));
         for piece in pieces {
-            self.tags += 1;
-            self.braces("{{", opened);
-            self.out.push_str(piece);
+            self.count(opened)?;
+            self.out.braces("{{", opened);
+            self.out.text(piece);
         }
         Ok(self.template.len() - content.len() + length + END.len())
     }
-}
-
-/// What Go's dashes trim.
-fn white(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\r' | '\n')
 }
 
 enum Backslashes {

@@ -6,11 +6,13 @@ use serde::Serialize;
 
 use super::answer::{Meaning, Operation};
 use super::credential::{self, Unreadable};
-use super::envelope::{Envelope, SecretIdBlock, TokenBlock, WrappingBlock};
+use super::envelope::Envelope;
 use super::explain::Asked;
+use super::inquiry::LookUp;
 use super::kv::encoded;
 use super::teller::Teller;
 use super::token::Facts;
+use super::unwrapped::Unwrapped;
 use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
@@ -23,20 +25,15 @@ const READINGS: usize = 3;
 
 /// Gets tokens for one session. Owned by its keeper.
 pub(super) struct Authenticator {
-    plan: Arc<SessionPlan>,
-    mode: Mode,
+    pub(super) plan: Arc<SessionPlan>,
+    pub(super) mode: Mode,
     wire: Arc<dyn Wire>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     teller: Teller,
-    unwrapped: Option<Unwrapped>,
+    pub(super) unwrapped: Arc<Unwrapped>,
+    /// The last wrapping token that was unwrapped for this session.
+    pub(super) wrapping: Option<SecretString>,
     who: u64,
-}
-
-/// A secret ID that came wrapped, kept while the wrapping token is the same: it can be unwrapped
-/// once only.
-struct Unwrapped {
-    wrapping: SecretString,
-    secret_id: SecretString,
 }
 
 /// The tokens that a keeper knows, which somebody else's token is compared with.
@@ -44,6 +41,8 @@ struct Unwrapped {
 pub(super) struct Known<'a> {
     /// In use.
     pub(super) current: Option<&'a SecretString>,
+    /// The one in use may be dead.
+    pub(super) doubted: bool,
     /// Found to be dead.
     pub(super) dead: Option<&'a SecretString>,
 }
@@ -54,30 +53,6 @@ pub(super) enum Acquired {
     New(SecretString, Facts),
     /// Somebody else's token, the same as before.
     Same,
-}
-
-/// What a look-up says.
-pub(super) enum LookUp {
-    /// It lives, and this is known of it.
-    Alive(Facts),
-    /// It lives, but may not look itself up.
-    Mute,
-    /// The server does not know it.
-    Dead,
-    /// No answer, or one that says nothing of the token.
-    Unknown(StoreError),
-}
-
-/// What a renewal gave.
-pub(super) enum Renewal {
-    /// Its new life, and whether it was extended as far as before.
-    Done(Facts, bool),
-    /// It cannot be renewed, and why.
-    Never(StoreError),
-    /// The server does not know the token.
-    Dead,
-    /// It did not succeed this time.
-    Failed(StoreError),
 }
 
 /// The credentials of one AppRole login, as they were read for it.
@@ -100,11 +75,6 @@ struct CertBody<'a> {
     name: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct TokenBody<'a> {
-    token: &'a str,
-}
-
 impl Authenticator {
     pub(super) fn new(
         plan: Arc<SessionPlan>,
@@ -112,6 +82,7 @@ impl Authenticator {
         wire: Arc<dyn Wire>,
         clock: Arc<dyn Clock>,
         teller: Teller,
+        unwrapped: Arc<Unwrapped>,
     ) -> Self {
         Self {
             who: number_of(&plan.key),
@@ -120,7 +91,8 @@ impl Authenticator {
             wire,
             clock,
             teller,
-            unwrapped: None,
+            unwrapped,
+            wrapping: None,
         }
     }
 
@@ -192,6 +164,15 @@ impl Authenticator {
             LookUp::Alive(facts) => Ok(Acquired::New(value, facts)),
             LookUp::Unknown(error) if !answered(&error) => Err(error),
             _ if known.dead == Some(&value) => Err(self.dead()),
+            // Better the one that works.
+            LookUp::Dead if known.current.is_some() && !known.doubted => Err(StoreError::new(
+                ErrorType::Auth,
+                Retry::Backoff(None),
+                format!(
+                    "`{}`: the new token was refused: the one in use is kept",
+                    self.wire.address()
+                ),
+            )),
             // Whether it is any good, the first read will tell.
             _ => {
                 self.untold();
@@ -324,148 +305,7 @@ impl Authenticator {
         Ok(Acquired::New(block.client_token, facts))
     }
 
-    /// Unwraps a secret ID, once, after a look at where the wrapping token was made.
-    fn unwrap_secret_id(
-        &mut self,
-        wrapping: SecretString,
-        made_at: &str,
-        stop: &Stop,
-    ) -> Result<SecretString, StoreError> {
-        if let Some(unwrapped) = &self.unwrapped
-            && unwrapped.wrapping == wrapping
-        {
-            return Ok(unwrapped.secret_id.clone());
-        }
-        let alarm = "make a new wrapped secret ID; if none of yours unwrapped this one, somebody else did: revoke it";
-        let mut asked = self.asked(
-            Operation::Unwrap,
-            "look-up of the wrapped secret ID".to_owned(),
-        );
-        asked.sent = vec![&wrapping];
-        let body = body(&TokenBody {
-            token: wrapping.expose(),
-        });
-        let reply = self.post(
-            Operation::Unwrap,
-            "sys/wrapping/lookup",
-            None,
-            Some(body),
-            stop,
-        )?;
-        if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply).with_remedy(alarm));
-        }
-        let found = Envelope::parse(reply.body.expose())
-            .and_then(|envelope| envelope.data_as::<WrappingBlock>())
-            .ok_or_else(|| asked.garbage("the answer holds no `creation_path`"))?
-            .creation_path;
-        if !self.is_made_at(&found, made_at) {
-            let why = format!("it was made at `{found}`, not at `{made_at}`: not unwrapped");
-            return Err(asked
-                .failed(ErrorType::Auth, Retry::Backoff(None), &why)
-                .with_remedy("somebody may have put another token in its place: find out who"));
-        }
-        if self.mode == Mode::Look {
-            return Err(asked.failed(
-                ErrorType::Auth,
-                Retry::Settled,
-                "it is there and was made at the right place: left for the daemon",
-            ));
-        }
-        asked.what = "unwrapping of the secret ID".to_owned();
-        let reply = self.post(
-            Operation::Unwrap,
-            "sys/wrapping/unwrap",
-            Some(&wrapping),
-            None,
-            stop,
-        )?;
-        if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply).with_remedy(alarm));
-        }
-        let secret_id = Envelope::parse(reply.body.expose())
-            .and_then(|envelope| envelope.data_as::<SecretIdBlock>())
-            .ok_or_else(|| asked.garbage("the answer holds no `secret_id`"))?
-            .secret_id;
-        self.unwrapped = Some(Unwrapped {
-            wrapping,
-            secret_id: secret_id.clone(),
-        });
-        Ok(secret_id)
-    }
-
-    /// Servers differ in whether the path begins with the namespace.
-    fn is_made_at(&self, found: &str, wanted: &str) -> bool {
-        let (found, wanted) = (found.trim_matches('/'), wanted.trim_matches('/'));
-        found == wanted
-            || found
-                .strip_prefix(self.plan.key.namespace.trim_matches('/'))
-                .and_then(|rest| rest.strip_prefix('/'))
-                == Some(wanted)
-    }
-
-    /// Asks the server about a token.
-    pub(super) fn look_up(&self, token: &SecretString, by_login: bool, stop: &Stop) -> LookUp {
-        let mut asked = self.asked(Operation::LookupSelf, "look-up of the token".to_owned());
-        asked.sent = vec![token];
-        let told = self.clock.now();
-        let reply = match self.send(
-            Operation::LookupSelf,
-            Method::Get,
-            "auth/token/lookup-self",
-            Some(token),
-            None,
-            stop,
-        ) {
-            Ok(reply) => reply,
-            Err(error) => return LookUp::Unknown(error),
-        };
-        match reply.meaning {
-            Meaning::Good => Envelope::parse(reply.body.expose())
-                .and_then(|envelope| envelope.data_as::<TokenBlock>())
-                .map_or_else(
-                    || LookUp::Unknown(asked.garbage("the answer holds no token data")),
-                    |block| LookUp::Alive(Facts::of_lookup(told, &block, by_login)),
-                ),
-            Meaning::Policy => LookUp::Mute,
-            Meaning::TokenDead => LookUp::Dead,
-            _ => LookUp::Unknown(asked.refused(&reply)),
-        }
-    }
-
-    /// Renews a token by as much as it had.
-    pub(super) fn renew(&self, token: &SecretString, facts: &Facts, stop: &Stop) -> Renewal {
-        let mut asked = self.asked(Operation::Renew, "renewal of the token".to_owned());
-        asked.sent = vec![token];
-        let told = self.clock.now();
-        let empty = Some(SecretBytes::new(b"{}".to_vec()));
-        let reply = match self.post(
-            Operation::Renew,
-            "auth/token/renew-self",
-            Some(token),
-            empty,
-            stop,
-        ) {
-            Ok(reply) => reply,
-            Err(error) => return Renewal::Failed(error),
-        };
-        match reply.meaning {
-            Meaning::Good => Envelope::parse(reply.body.expose())
-                .and_then(|envelope| envelope.auth)
-                .map_or_else(
-                    || Renewal::Failed(asked.garbage("the answer holds no token")),
-                    |block| {
-                        let (facts, whole) = facts.renewed(told, &block);
-                        Renewal::Done(facts, whole)
-                    },
-                ),
-            Meaning::TokenDead => Renewal::Dead,
-            Meaning::Policy | Meaning::Refused(_) => Renewal::Never(asked.refused(&reply)),
-            _ => Renewal::Failed(asked.refused(&reply)),
-        }
-    }
-
-    fn asked(&self, operation: Operation, what: String) -> Asked<'_> {
+    pub(super) fn asked(&self, operation: Operation, what: String) -> Asked<'_> {
         Asked {
             address: self.wire.address(),
             operation,
@@ -477,7 +317,7 @@ impl Authenticator {
         }
     }
 
-    fn post(
+    pub(super) fn post(
         &self,
         operation: Operation,
         path: &str,
@@ -488,7 +328,7 @@ impl Authenticator {
         self.send(operation, Method::Post, path, token, body, stop)
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         operation: Operation,
         method: Method,
@@ -526,7 +366,7 @@ fn answered(error: &StoreError) -> bool {
 
 /// A request body. Its buffer is large enough from the start: one that grows leaves copies of
 /// what it holds behind.
-fn body<T: Serialize>(of: &T) -> SecretBytes {
+pub(super) fn body<T: Serialize>(of: &T) -> SecretBytes {
     let mut bytes = Vec::with_capacity(40 * 1024);
     // Writing text into memory does not fail.
     let _ = serde_json::to_writer(&mut bytes, of);

@@ -11,7 +11,7 @@ use super::wire::{Call, Method, Reply, Wire};
 use crate::clock::Stop;
 use crate::failure::{ErrorType, Retry};
 use crate::plan::tls::TlsFileError;
-use crate::plan::{Address, Daemon, StorePlan, TlsFiles};
+use crate::plan::{Daemon, StorePlan, TlsFiles};
 use crate::store::breaker::{Health, Outcome};
 use crate::store::entrance::{Entrance, PROBE_WITHIN};
 use crate::store::http::{Http, HttpError, Material, Request};
@@ -36,7 +36,7 @@ impl Client {
         events: Sender<StoreEvent>,
     ) -> Self {
         Self {
-            address: shown(&plan.address),
+            address: plan.address.to_string(),
             plan,
             max_backoff: daemon.max_backoff,
             entrance,
@@ -166,22 +166,6 @@ impl Wire for Client {
 
     fn address(&self) -> &str {
         &self.address
-    }
-}
-
-/// As messages show it.
-fn shown(address: &Address) -> String {
-    match address {
-        Address::Http {
-            tls,
-            host,
-            port,
-            prefix,
-        } => {
-            let scheme = if *tls { "https" } else { "http" };
-            format!("{scheme}://{host}:{port}{prefix}")
-        }
-        Address::Unix(path) => format!("unix://{}", path.display()),
     }
 }
 

@@ -184,7 +184,13 @@ impl Asked<'_> {
                     text.as_deref(),
                 ),
             ),
-            _ => self.garbage("the body is not the JSON of the API"),
+            _ if (200..=299).contains(&reply.status) => {
+                self.garbage("the body is not the JSON of the API")
+            }
+            _ => self.garbage(&format!(
+                "answered {}, which no server of the API does",
+                reply.status
+            )),
         }
     }
 

@@ -1,19 +1,22 @@
 //! The keeper of a session: one thread that logs in, renews, and answers what workers report.
 
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select};
 
 use super::answer::Operation;
-use super::auth::{Acquired, Authenticator, Known, LookUp, Renewal};
+use super::auth::{Acquired, Authenticator, Known};
+use super::inquiry::LookUp;
 use super::session::{Session, State};
 use super::teller::Teller;
-use super::token::{Facts, Token, Upkeep, before_the_end, upkeep};
+use super::token::{Facts, Token, Upkeep, upkeep};
+use super::unwrapped::Unwrapped;
 use super::upkeep::{Situation, Step, Why, next};
 use super::wire::{Call, Method, Wire, number_of};
-use crate::clock::{Clock, Stop, Tick};
+use crate::clock::{Clock, Stop, Tick, pause};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Auth, Daemon};
 use crate::secret::{SecretBytes, SecretString};
@@ -37,6 +40,7 @@ pub(super) struct Tools {
     pub(super) wire: Arc<dyn Wire>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) teller: Teller,
+    pub(super) unwrapped: Arc<Unwrapped>,
 }
 
 /// Starts the keeper's thread.
@@ -45,11 +49,11 @@ pub(super) struct Tools {
 ///
 /// When the system gives no thread; a failure of those who need the session, tried again.
 pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreError> {
-    let keeper = Keeper::new(Arc::clone(session), tools.clone());
+    let (session, tools) = (Arc::clone(session), tools.clone());
     std::thread::Builder::new()
         .name(format!("keeper {}", session.plan.key.credentials))
         .stack_size(STACK)
-        .spawn(move || keeper.run())
+        .spawn(move || keep(&session, &tools))
         .map(drop)
         .map_err(|error| {
             StoreError::new(
@@ -58,6 +62,33 @@ pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreEr
                 format!("no thread for the session's keeper: {error}"),
             )
         })
+}
+
+/// Runs keepers, one after the other: a defect ends one, not the session.
+fn keep(session: &Arc<Session>, tools: &Tools) {
+    let stop = session.signals().1;
+    let mut backoff = Backoff::new(&tools.daemon);
+    while !stop.is_stopped() {
+        let keeper = || Keeper::new(Arc::clone(session), tools.clone()).run();
+        if catch_unwind(AssertUnwindSafe(keeper)).is_ok() {
+            return;
+        }
+        let failure = StoreError::new(
+            ErrorType::Panic,
+            Retry::Backoff(None),
+            "the session's keeper failed by a defect of ours: it begins anew",
+        )
+        .failure;
+        tools.teller.failed(&failure);
+        let wait = backoff.after(failure.retry, &*tools.clock);
+        session.update(|state| {
+            // The next one knows nothing of it.
+            state.replaced.extend(state.token.take());
+            state.failure = Some(failure);
+            settle(state);
+        });
+        pause(&*tools.clock, stop, tools.clock.now() + wait);
+    }
 }
 
 struct Keeper {
@@ -72,7 +103,6 @@ struct Keeper {
     /// The store is held to be down: closes when it is back.
     hold: Option<Receiver<Infallible>>,
     revived: Option<Tick>,
-    generation: u64,
     /// Reported to be dead, while there is no other.
     aside: Option<Arc<Token>>,
     /// Somebody else's token that was found to be dead.
@@ -97,6 +127,7 @@ impl Keeper {
             Arc::clone(&tools.wire),
             Arc::clone(&tools.clock),
             tools.teller.clone(),
+            Arc::clone(&tools.unwrapped),
         );
         Self {
             backoff: Backoff::new(&tools.daemon),
@@ -108,7 +139,6 @@ impl Keeper {
             retry_at: None,
             hold: None,
             revived: None,
-            generation: 0,
             aside: None,
             dead: None,
             trusted: false,
@@ -206,21 +236,36 @@ impl Keeper {
         }
         let known = Known {
             current: current.as_ref().and_then(|token| token.value.as_ref()),
+            doubted: why == Why::Dead,
             dead: self.dead.as_ref(),
         };
         match self.auth.acquire(known, stop) {
+            Ok(Acquired::New(value, facts)) if stop.is_stopped() => {
+                // Nobody will use it.
+                let token = Token::new(Some(value), 0, facts.by_login && !facts.batch);
+                revoke(&*self.tools.wire, &self.session, &token, REVOKE_LATE);
+            }
             Ok(Acquired::New(value, facts)) => self.install(value, facts),
             Ok(Acquired::Same) if why == Why::Dead => self.doubt(stop),
-            Ok(Acquired::Same) => self.answer(None),
+            Ok(Acquired::Same) => {
+                self.tools.teller.recovered();
+                self.session.update(|state| {
+                    state.failure = None;
+                    settle(state);
+                });
+            }
+            // Nothing came in its place: is it dead for certain?
+            Err(error) if why == Why::Dead && !login && is_credential(&error) => {
+                self.tools.teller.failed(&error.failure);
+                self.doubt(stop);
+            }
             Err(error) => self.not_acquired(why, error, stop),
         }
     }
 
     /// Puts a new token into use.
     fn install(&mut self, value: SecretString, facts: Facts) {
-        self.generation += 1;
-        // The session without a keeper has generation 0 or 1: never the same as ours.
-        let token = Arc::new(Token::new(Some(value), self.generation + 1, facts.by_login));
+        let revocable = facts.by_login && !facts.batch;
         let expires = facts.expires();
         self.upkeep = upkeep(&facts, self.tools.clock.chance());
         self.trusted = facts != Facts::unknown(facts.told);
@@ -230,6 +275,8 @@ impl Keeper {
         self.backoff.reset();
         self.tools.teller.recovered();
         self.session.update(|state| {
+            state.generation += 1;
+            let token = Arc::new(Token::new(Some(value), state.generation, revocable));
             if let Some(old) = state.token.replace(token)
                 && old.revocable
                 && !old.has_leases()
@@ -246,29 +293,6 @@ impl Keeper {
         self.facts = facts;
     }
 
-    fn warn_of_its_end(&self, facts: &Facts) {
-        let teller = &self.tools.teller;
-        if facts.uses > 0 {
-            teller.notice(
-                format!(
-                    "the token may be used {} more times: each read and renewal is a use",
-                    facts.uses
-                ),
-                true,
-            );
-        }
-        match facts.ttl {
-            Some(ttl) if !facts.by_login && (!facts.renewable || facts.batch) => teller.notice(
-                format!(
-                    "the token ends in {} and cannot be renewed: replace it before, or use a login",
-                    humantime::format_duration(Duration::from_secs(ttl.as_secs()))
-                ),
-                true,
-            ),
-            _ => {}
-        }
-    }
-
     /// A login failed, or somebody else's token could not be had.
     fn not_acquired(&mut self, why: Why, error: StoreError, stop: &Stop) {
         if stop.is_stopped() {
@@ -279,8 +303,9 @@ impl Keeper {
             // The token is as good as before, the next report in five minutes tries again.
             return self.answer(None);
         }
-        let answered = matches!(error.failure.error_type, ErrorType::Auth);
-        if let (true, Some(aside)) = (answered, self.aside.take()) {
+        if is_credential(&error)
+            && let Some(aside) = self.aside.take()
+        {
             // No new token: is the old one dead for certain?
             let found = aside
                 .value
@@ -380,85 +405,6 @@ impl Keeper {
         });
     }
 
-    fn renew(&mut self, stop: &Stop) {
-        let token = self.session.lock().token.clone();
-        let Some(value) = token.as_ref().and_then(|token| token.value.as_ref()) else {
-            self.upkeep = Upkeep::Nothing;
-            return;
-        };
-        let chance = self.tools.clock.chance();
-        self.hold = None;
-        match self.auth.renew(value, &self.facts, stop) {
-            Renewal::Done(facts, whole) => {
-                self.upkeep = if whole {
-                    upkeep(&facts, chance)
-                } else {
-                    self.ends(&facts);
-                    before_the_end(&facts, chance)
-                };
-                self.retry_at = None;
-                self.backoff.reset();
-                self.tools.teller.recovered();
-                let expires = facts.expires();
-                self.facts = facts;
-                self.session.update(|state| {
-                    state.expires = expires;
-                    state.failure = None;
-                });
-            }
-            Renewal::Dead => {
-                // Should a look-up say that it lives, the next renewal is not at once.
-                let wait = self.backoff.after(Retry::Backoff(None), &*self.tools.clock);
-                self.retry_at = Some(self.tools.clock.now() + wait);
-                self.session.update(|state| state.dead = true);
-            }
-            Renewal::Never(error) => {
-                let now = self.tools.clock.now();
-                self.facts = Facts {
-                    told: now,
-                    ttl: self.facts.expires().map(|at| at.since(now)),
-                    renewable: false,
-                    ..self.facts.clone()
-                };
-                self.upkeep = before_the_end(&self.facts, chance);
-                self.tools.teller.notice(error.to_string(), true);
-                self.ends(&self.facts);
-            }
-            Renewal::Failed(error) if stop.is_stopped() => drop(error),
-            Renewal::Failed(error) => {
-                self.tools.teller.failed(&error.failure);
-                self.pace(&error);
-                // Too late for another renewal: rather a login.
-                if let (Upkeep::Login(at), Some(retry_at)) =
-                    (before_the_end(&self.facts, chance), self.retry_at)
-                    && retry_at >= at
-                {
-                    self.upkeep = Upkeep::Login(at);
-                    self.retry_at = Some(at.max(self.tools.clock.now() + SOON));
-                }
-                self.session
-                    .update(|state| state.failure = Some(error.failure));
-            }
-        }
-    }
-
-    /// A token that will not be extended: for one of a login that is the way of things.
-    fn ends(&self, facts: &Facts) {
-        let left = facts.ttl.unwrap_or_default();
-        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
-        if facts.by_login {
-            self.tools.teller.notice(
-                "the token is not extended any further: a new login comes before its end".into(),
-                false,
-            );
-        } else {
-            self.tools.teller.notice(
-                format!("the token is not extended any further and ends in {left}: replace it"),
-                true,
-            );
-        }
-    }
-
     /// Revokes tokens that were replaced and that no worker holds any more. When to look again.
     fn tidy(&self) -> Option<Tick> {
         let idle: Vec<Arc<Token>> = {
@@ -479,8 +425,13 @@ impl Keeper {
     }
 }
 
-/// The shortest wait between a failed renewal and the login that comes instead.
-const SOON: Duration = Duration::from_secs(1);
+/// How long the revocation of a token that came too late may take.
+const REVOKE_LATE: Duration = Duration::from_secs(1);
+
+/// Whether a failure is about the credential, rather than about the way to the server.
+fn is_credential(error: &StoreError) -> bool {
+    error.failure.error_type == ErrorType::Auth
+}
 
 /// A round of reports is dealt with.
 fn settle(state: &mut State) {
@@ -512,5 +463,6 @@ pub(super) fn revoke(wire: &dyn Wire, session: &Session, token: &Token, within: 
     );
 }
 
+mod renewal;
 #[cfg(test)]
 mod tests;

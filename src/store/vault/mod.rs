@@ -1,9 +1,9 @@
 //! HashiCorp Vault and OpenBao.
 //!
-//! A read goes worker → [`store`] → [`session`] (a token) → [`client`] (limits, connection) →
-//! [`answer`] (what it means) → [`kv`] (fields). Beside it, one [`keeper`] thread a session logs
-//! in ([`auth`]), renews, and decides for all workers what a refusal means; [`upkeep`] and
-//! [`token`] say when, and do nothing. Deciding is kept apart from doing: `answer`, `explain`,
+//! A read goes worker → `store` → `session` (a token) → `client` (limits, connection) →
+//! `answer` (what it means) → `kv` (fields). Beside it, one `keeper` thread a session logs
+//! in (`auth`), renews, and decides for all workers what a refusal means; `upkeep` and
+//! `token` say when, and do nothing. Deciding is kept apart from doing: `answer`, `explain`,
 //! `kv`, `token` and `upkeep` are pure.
 //!
 //! The API: <https://openbao.org/api-docs/>, <https://developer.hashicorp.com/vault/api-docs>.
@@ -14,12 +14,14 @@ mod client;
 mod credential;
 mod envelope;
 mod explain;
+mod inquiry;
 mod keeper;
 mod kv;
 mod session;
 mod store;
 mod teller;
 mod token;
+mod unwrapped;
 mod upkeep;
 mod wire;
 

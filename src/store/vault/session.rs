@@ -44,6 +44,8 @@ pub(super) struct Session {
 pub(super) struct State {
     /// In use.
     pub(super) token: Option<Arc<Token>>,
+    /// Counts the tokens.
+    pub(super) generation: u64,
     /// When it expires.
     pub(super) expires: Option<Tick>,
     /// Why there is none, or the last thing that went wrong with it.
@@ -85,6 +87,7 @@ impl Session {
             patience: timeout * 2 + Duration::from_secs(5),
             state: Mutex::new(State {
                 token,
+                generation: 1,
                 expires: None,
                 failure: None,
                 busy: false,
@@ -263,7 +266,9 @@ impl Session {
             key: self.plan.key.clone(),
             expires: state
                 .expires
-                .map(|at| self.clock.wall() + at.since(self.clock.now())),
+                .filter(|_| state.token.is_some())
+                // A server may say any number: beyond the calendar is never.
+                .and_then(|at| self.clock.wall().checked_add(at.since(self.clock.now()))),
             failure: state.failure.clone(),
         }
     }

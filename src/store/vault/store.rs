@@ -16,6 +16,7 @@ use super::kv;
 use super::session::{Refusal, Session};
 use super::teller::Teller;
 use super::token::Token;
+use super::unwrapped::Unwrapped;
 use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
@@ -31,6 +32,7 @@ pub(crate) struct Surroundings {
     pub(crate) mode: Mode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Sender<StoreEvent>,
+    pub(crate) unwrapped: Arc<Unwrapped>,
 }
 
 /// One server, with its sessions.
@@ -112,6 +114,7 @@ impl VaultStore {
                 mode: around.mode,
                 wire: Arc::clone(&self.wire),
                 clock: around.clock,
+                unwrapped: around.unwrapped,
             },
         }
     }

@@ -1,5 +1,6 @@
 //! A real OpenBao: started, stopped, sealed, killed and brought back.
 
+mod agent;
 mod api;
 mod binary;
 mod builder;
@@ -14,6 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use agent::Agent;
 pub use api::Api;
 pub use builder::Builder;
 

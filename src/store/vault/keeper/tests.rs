@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{RecvTimeoutError, unbounded};
 use serde_json::{Value, json};
 
 use super::super::answer::meaning;
@@ -27,6 +27,8 @@ struct Rules {
     renewable: bool,
     /// Nobody answers.
     down: bool,
+    /// We have a defect.
+    defect: bool,
     /// Logins are refused.
     refuse_logins: bool,
     /// `lookup-self` and `renew-self` are refused by policy.
@@ -63,9 +65,13 @@ impl FakeServer {
         let now = self.clock.now();
         let mut rules = self.rules();
         rules.calls.push((call.operation, now));
-        if rules.down {
+        let (down, defect) = (rules.down, rules.defect);
+        drop(rules);
+        assert!(!defect, "a defect, for the test");
+        if down {
             return None;
         }
+        let mut rules = self.rules();
         let token = call.token.map(|token| token.expose().to_owned());
         let refused = |text: &str| Some((403, json!({ "errors": [text] })));
         let life = token
@@ -166,6 +172,7 @@ impl Lab {
                 max,
                 renewable: true,
                 down: false,
+                defect: false,
                 refuse_logins: false,
                 mute: false,
                 tokens: HashMap::new(),
@@ -195,6 +202,7 @@ impl Lab {
             wire: Arc::<FakeServer>::clone(&server),
             clock: shared,
             teller: Teller::new(&plan, sender),
+            unwrapped: Arc::default(),
         };
         let keeper = Keeper::new(Arc::clone(&session), tools);
         session.update(|state| state.wanted = true);
@@ -390,6 +398,41 @@ fn a_refused_login_brings_the_old_token_back_if_it_is_alive() {
     lab.server.rules().refuse_logins = false;
     lab.live(MINUTE * 5, |_| {});
     assert!(lab.is_valid());
+}
+
+#[test]
+fn an_outage_during_the_login_does_not_forget_the_old_token() {
+    let mut lab = Lab::new(approle(), HOUR, HOUR * 24);
+    lab.settle();
+    let before = lab.token().unwrap().generation;
+    lab.server.rules().down = true;
+    lab.session.update(|state| state.dead = true);
+    lab.settle();
+    assert!(lab.token().is_none());
+    assert_eq!(lab.failure().unwrap().error_type, ErrorType::Unavailable);
+    lab.server.rules().down = false;
+    lab.server.rules().refuse_logins = true;
+    lab.live(MINUTE, |_| {});
+    assert_eq!(lab.token().unwrap().generation, before);
+    assert!(lab.is_valid());
+}
+
+#[test]
+fn a_defect_ends_the_keeper_but_not_the_session() {
+    let lab = Lab::new(approle(), HOUR, HOUR * 24);
+    lab.server.rules().defect = true;
+    let started = || start(&lab.session, &lab.keeper.tools);
+    let error = lab.session.token(started, &lab.stop).map(drop).unwrap_err();
+    assert_eq!(error.failure.error_type, ErrorType::Panic);
+    let wake = error.wake.unwrap();
+    lab.server.rules().defect = false;
+    // It begins anew after a pause.
+    let brief = Duration::from_millis(5);
+    while wake.recv_timeout(brief) == Err(RecvTimeoutError::Timeout) {
+        lab.clock.advance(MINUTE);
+    }
+    lab.session.token(started, &lab.stop).map(drop).unwrap();
+    lab.session.close();
 }
 
 #[test]
