@@ -6,6 +6,7 @@ pub mod console;
 pub mod exit;
 mod init;
 mod isready;
+mod left_overs;
 pub mod process;
 mod run;
 mod status;

@@ -11,15 +11,15 @@ use log::{info, warn};
 use super::arguments::Run;
 use super::console;
 use super::exit::Exit;
+use super::left_overs;
 use super::process::{harden, take_room};
 use crate::clock::{Clock, Stop, SystemClock, Tick, pause};
 use crate::config::{Environment, daemon_settings};
-use crate::files::{Target, sweep};
 use crate::observe::log as logging;
 use crate::observe::status_file::{LockPolicy, LockStep, StatusFile, StatusLock};
 
 use crate::plan::tls::FileFault;
-use crate::plan::{self, CredentialProblem, Daemon, Layout, Plan, Purpose, inspect};
+use crate::plan::{self, CredentialProblem, Daemon, Plan, Purpose, inspect};
 use crate::sync::{OncePolicy, Outlook, Signal, Start, Supervisor, Watch, once, signals};
 
 /// A credential that is there but cannot be parsed may be in the middle of being written: it is
@@ -134,7 +134,7 @@ fn forever(
         Err(NoStart::Unusable) => return Exit::Unusable,
         Err(NoStart::Stopped) => return Exit::Success,
     };
-    sweep_left_overs(&plan);
+    left_overs::remove(&plan, &*clock, &Stop::never());
     info!(target: "sync", version = env!("CARGO_PKG_VERSION"), config = file.display().to_string(),
         secrets = plan.secrets.len(), stores = plan.stores.len(); "secrets-sync starts");
     let address = daemon
@@ -240,31 +240,5 @@ fn take_lock(lock: &mut StatusLock, clock: &dyn Clock, stop: &Stop) -> Result<Lo
                 return Err(NoStart::Unusable);
             }
         }
-    }
-}
-
-fn sweep_left_overs(plan: &Plan) {
-    let targets: Vec<(Vec<Target>, bool)> = plan
-        .secrets
-        .iter()
-        .map(|secret| {
-            let targets = secret
-                .outputs
-                .iter()
-                .map(|output| output.target.clone())
-                .collect();
-            (targets, secret.layout == Layout::Directory)
-        })
-        .collect();
-    let swept = sweep(
-        targets
-            .iter()
-            .map(|(targets, directory)| (&targets[..], *directory)),
-    );
-    for path in swept.removed {
-        info!(target: "files", path = path.display().to_string(); "removed what a killed daemon left behind");
-    }
-    for warning in swept.warnings {
-        warn!(target: "files", "{warning}");
     }
 }

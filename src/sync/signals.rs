@@ -10,8 +10,9 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::Stop;
 
-/// More signals than this do not wait: many reloads are one.
-const ENOUGH: usize = 16;
+/// More messages than this are not kept while nobody takes them: what is waiting already says all
+/// that another one would.
+const ROOM: usize = 16;
 
 /// What the outside asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,6 @@ pub enum Signal {
 /// When the system refuses a handler or the thread.
 pub fn signals() -> io::Result<(Receiver<Signal>, Stop)> {
     let mut caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
-    // Sending never waits: a second stop must be seen whatever waits to be read.
     let (sender, receiver) = unbounded();
     let (mut stop_source, stop) = Stop::new();
     thread::Builder::new()
@@ -47,14 +47,16 @@ pub fn signals() -> io::Result<(Receiver<Signal>, Stop)> {
                     _ if stopping => std::process::exit(128 + number),
                     _ => {
                         stopping = true;
-                        stop_source.stop();
                         Signal::Stop
                     }
                 };
-                // A stop always gets through.
-                if signal == Signal::Stop || sender.len() < ENOUGH {
-                    let _ = sender.send(signal);
+                // Never waits, or the second request to stop would not be heard.
+                if signal == Signal::Stop {
+                    stop_source.stop();
+                } else if sender.len() >= ROOM {
+                    continue;
                 }
+                let _ = sender.send(signal);
             }
         })?;
     Ok((receiver, stop))

@@ -296,12 +296,14 @@ impl Session {
         (&self.nudged, &self.stop)
     }
 
-    /// For the keeper: changes the state and wakes who waits for that.
+    /// For the keeper: changes the state and wakes who waits for that. Who waits for a token is
+    /// woken, too, when it is another reason that there is none: it is theirs to tell.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
-        let had = state.token.is_some();
+        let (had, why) = (state.token.is_some(), state.reason());
         let result = change(&mut state);
-        if state.token.is_some() && !had {
+        let other_reason = state.failure.is_some() && state.reason() != why;
+        if !had && (state.token.is_some() || other_reason) {
             state.available.ring();
         }
         state.changed.ring();
@@ -314,6 +316,10 @@ impl Session {
 }
 
 impl State {
+    fn reason(&self) -> Option<String> {
+        self.failure.as_ref().map(|failure| failure.message.clone())
+    }
+
     fn unavailable(&self, failure: Failure) -> StoreError {
         StoreError {
             failure,
