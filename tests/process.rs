@@ -250,8 +250,8 @@ fn a_disk_that_hangs_holds_the_end_up_for_the_shutdown_timeout() {
     assert_eq!(daemon.stop().code(), Some(0));
     let said = |msg: &str| daemon.wait_for_log(SOON, |line| line.msg() == msg).at;
     let took = said("stopped") - said("stopping");
-    println!("stopped after {took:?}");
-    assert!(took >= Duration::from_millis(800), "{took:?}");
+    // Half of it at least; the rest is for giving tokens back.
+    assert!(took >= Duration::from_millis(400), "{took:?}");
     assert!(!out.path().join("a").exists());
 }
 
@@ -384,29 +384,29 @@ fn memory_is_kept_from_others_and_threads_have_names() {
     let ignored = u64::from_str_radix(&proc_status(&daemon, "SigIgn"), 16).unwrap();
     assert_ne!(ignored & 1 << 12, 0, "SIGPIPE");
 
-    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
-    let mut names: Vec<_> = tasks
-        .map(|task| {
-            fs::read_to_string(task.unwrap().path().join("comm"))
-                .unwrap()
-                .trim()
-                .to_owned()
-        })
-        .collect();
-    names.sort();
-    assert_eq!(
-        names,
-        [
-            "a",
-            "b",
-            "http",
-            "keeper default",
-            "notify-rs inoti",
-            "secrets-sync",
-            "signals",
-            "watch"
-        ]
-    );
+    let names = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        let mut names: Vec<_> = tasks
+            .filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok())
+            .map(|name| name.trim().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let wanted = [
+        "a",
+        "b",
+        "http",
+        "keeper default",
+        "notify-rs inoti",
+        "probe default",
+        "secrets-sync",
+        "signals",
+        "watch",
+    ];
+    // A thread names itself, once it runs.
+    let all = poll(SOON, || (names() == wanted).then_some(()));
+    assert!(all.is_some(), "{:?}", names());
 }
 
 /// A user id that nobody else has, so that its processes can be counted.
