@@ -100,6 +100,7 @@ impl Outlook {
     pub fn turn(&mut self, now: Tick) -> bool {
         let before = self.notices.clone();
         self.board.beat(now);
+        self.notifier.flush();
         if self.watchdog.is_due(now) {
             self.notifier.send(Watchdog::BEAT);
         }
