@@ -53,10 +53,10 @@ pub(super) fn main(arguments: &Convert, environment: Environment) -> Exit {
         None => console::print(&text),
     };
     console::fail(&format_args!(
-        "{} converted, {} left out, {} warnings",
-        counted(converted.secrets),
+        "{} converted, {} left out, {}",
+        counted(converted.secrets, "secret"),
         converted.left_out,
-        count(&remarks, Weight::Warning)
+        counted(count(&remarks, Weight::Warning), "warning")
     ));
     let unread = count(&remarks, Weight::Unread) > 0;
     let warned = arguments.strict && count(&remarks, Weight::Warning) > 0;
@@ -67,11 +67,9 @@ pub(super) fn main(arguments: &Convert, environment: Environment) -> Exit {
     }
 }
 
-fn counted(secrets: usize) -> String {
-    match secrets {
-        1 => "1 secret".to_owned(),
-        number => format!("{number} secrets"),
-    }
+fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 fn count(remarks: &[Remark], weight: Weight) -> usize {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::phrase::phrase;
 use super::remark::{Teller, shown};
 use crate::config::{DurationError, parse_duration, show_duration};
 
@@ -30,6 +31,15 @@ pub(super) fn interval(
         return DEFAULT.to_owned();
     };
     let told = format!("{at}.refreshInterval");
+    if let Some((name, written)) = from_outside(text) {
+        teller.warn(
+            &told,
+            format!(
+                "`${{{name}}}` is filled in from outside: the daemon takes it from its environment"
+            ),
+        );
+        return written;
+    }
     match parse_duration(text) {
         Ok(Duration::ZERO) | Err(DurationError::Negative) => "once".to_owned(),
         Ok(duration) if duration < LEAST => {
@@ -58,6 +68,25 @@ pub(super) fn interval(
     }
 }
 
+/// A variable that holds the interval, with a default that is one.
+fn from_outside(text: &str) -> Option<(String, String)> {
+    let inner = text.strip_prefix("${")?.strip_suffix('}')?;
+    let written = phrase(text);
+    let [name] = written.variables.as_slice() else {
+        return None;
+    };
+    if inner.contains('}') {
+        return None;
+    }
+    let (_, default) = written.written.strip_suffix('}')?.split_once(":-")?;
+    let default = match parse_duration(default) {
+        Ok(duration) if duration >= LEAST => default,
+        Ok(Duration::ZERO) | Err(DurationError::Negative) => "once",
+        _ => DEFAULT,
+    };
+    Some((name.clone(), format!("${{{name}:-{default}}}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +105,10 @@ mod tests {
             (Some("300ms"), None, "1s", 1),
             (Some("60"), None, "1h", 1),
             (Some("1d"), None, "1h", 1),
-            (Some("${X}"), None, "1h", 1),
+            (Some("${X}"), None, "${X:-1h}", 1),
+            (Some("${X:-5m}"), None, "${X:-5m}", 1),
+            (Some("${X:=0}"), None, "${X:-once}", 1),
+            (Some("${X}m"), None, "1h", 1),
             (Some("1h"), Some("CreatedOnce"), "once", 0),
             (Some("1h"), Some("OnChange"), "once", 0),
             (Some("2h"), Some("Never"), "2h", 1),

@@ -63,13 +63,17 @@ pub(super) fn alias(key: &str) -> String {
         .rsplit('/')
         .find(|segment| !segment.is_empty())
         .unwrap_or("");
-    let mut alias: String = last
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .take(40)
-        .collect();
+    let mut alias = String::new();
+    for c in last.chars().take(40) {
+        if c.is_ascii_alphanumeric() {
+            alias.push(c);
+        } else if !alias.is_empty() && !alias.ends_with('_') {
+            alias.push('_');
+        }
+    }
+    alias.truncate(alias.trim_end_matches('_').len());
     if !alias.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        alias.insert_str(0, "s_");
+        alias.insert_str(0, if alias.is_empty() { "source" } else { "s_" });
     }
     alias
 }
@@ -105,6 +109,7 @@ mod tests {
         assert_eq!(unique(&"x".repeat(300), &mut taken).len(), 120);
         assert_eq!(alias("apps/my-db"), "my_db");
         assert_eq!(alias("apps/1/"), "s_1");
-        assert_eq!(alias(""), "s_");
+        assert_eq!(alias(""), "source");
+        assert_eq!(alias("${{ values.name }}"), "values_name");
     }
 }

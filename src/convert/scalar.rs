@@ -69,7 +69,8 @@ fn is_plain(text: &str) -> bool {
     let first = text.chars().next();
     let inner = |c: char| c.is_ascii_alphanumeric() || "_./-:@+=".contains(c);
     // A colon at the end makes a key, digits make numbers and times, some words make booleans.
-    let numeric = text.contains(|c: char| c.is_ascii_digit())
+    let numeric = text.starts_with(['.', '_'])
+        && text.contains(|c: char| c.is_ascii_digit())
         && text
             .chars()
             .all(|c| c.is_ascii_digit() || "+-.:_eExXoOaAbBcCdDfF".contains(c));

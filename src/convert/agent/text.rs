@@ -159,10 +159,17 @@ fn edits(template: &str, asked: &mut Vec<Asked>) -> Result<Vec<Edit>, String> {
                 "{{"
             };
             let close = if body.ends_with("-}}") { " -}}" } else { "}}" };
+            // Nothing at all, but where the braces of two actions would meet.
+            let bare = open == "{{" && close == "}}" && !template[..action.start].ends_with('{');
+            let text = if bare {
+                String::new()
+            } else {
+                format!("{open}/* */{close}")
+            };
             edits.push(Edit {
                 start: action.start,
                 end: action.end,
-                what: What::Text(format!("{open}/* */{close}")),
+                what: What::Text(text),
             });
         };
         match words.as_slice() {
@@ -421,7 +428,7 @@ mod tests {
     fn one_secret() {
         let (text, reads) =
             done("{{ with secret \"secret/data/app/db\" }}u={{ .Data.data.user }}\n{{ end }}");
-        assert_eq!(text, "{{/* */}}u={{ .user }}\n{{/* */}}");
+        assert_eq!(text, "u={{ .user }}\n");
         assert_eq!(reads, ["secret app/db V2 None db"]);
         let (text, reads) =
             done("{{- with secret \"kv1/app\" -}}\n{{ .Data.user | toUpper }}\n{{- end -}}\n");
@@ -430,23 +437,20 @@ mod tests {
         let (text, reads) = done(
             "{{ with $s := secret \"secret/data/a?version=2\" }}{{ $s.Data.data.x }}{{ end }}",
         );
-        assert_eq!(text, "{{/* */}}{{ .x }}{{/* */}}");
+        assert_eq!(text, "{{ .x }}");
         assert_eq!(reads, ["secret a V2 Some(2) a"]);
         let (text, _) = done("{{ (secret \"secret/data/a\").Data.data.x }}");
         assert_eq!(text, "{{ .x }}");
         let (text, _) = done(
             "{{ with secret \"secret/data/a\" }}{{ range $k, $v := .Data.data }}{{ $k }}={{ $v }}\n{{ end }}{{ end }}",
         );
-        assert_eq!(
-            text,
-            "{{/* */}}{{ range . }}{{ @key }}={{ . }}\n{{ end }}{{/* */}}"
-        );
+        assert_eq!(text, "{{ range . }}{{ @key }}={{ . }}\n{{ end }}");
         let (text, _) = done(
             "{{ with secret \"secret/data/a\" }}{{ index .Data.data \"a-b\" }}{{ if .Data.data.x }}{{ .Data.data.x }}{{ else }}n{{ end }}{{ end }}",
         );
         assert_eq!(
             text,
-            "{{/* */}}{{ index . \"a-b\" }}{{ if .x }}{{ .x }}{{ else }}n{{ end }}{{/* */}}"
+            "{{ index . \"a-b\" }}{{ if .x }}{{ .x }}{{ else }}n{{ end }}"
         );
     }
 
@@ -455,10 +459,7 @@ mod tests {
         let (text, reads) = done(
             "{{ with secret \"secret/data/a/x\" }}{{ .Data.data.u }}{{ end }}{{ with secret \"secret/data/b/x\" }}{{ .Data.data.p }}{{ end }}",
         );
-        assert_eq!(
-            text,
-            "{{/* */}}{{ .x.u }}{{/* */}}{{/* */}}{{ .x_2.p }}{{/* */}}"
-        );
+        assert_eq!(text, "{{ .x.u }}{{ .x_2.p }}");
         assert_eq!(reads, ["secret a/x V2 None x", "secret b/x V2 None x_2"]);
     }
 
