@@ -7,6 +7,7 @@ mod convert;
 pub mod exit;
 mod init;
 mod isready;
+mod left_overs;
 pub mod process;
 mod run;
 mod status;

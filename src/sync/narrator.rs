@@ -9,7 +9,7 @@ use log::{debug, error, info, warn};
 use super::event::Report;
 use super::state::Known;
 use crate::clock::Tick;
-use crate::failure::{Failure, Retry};
+use crate::failure::{ErrorType, Failure, Retry};
 use crate::observe::quiet::Quiet;
 use crate::plan::{Notice, Plan, SessionKey};
 use crate::store::{BreakerState, StoreEvent};
@@ -109,10 +109,9 @@ impl Narrator {
         now: Tick,
     ) {
         let secret = &*known.labels.secret;
-        let state = failure.error_type.as_str();
         let Some(line) = self
             .quiet
-            .note(Subject::Secret(secret.to_owned()), state, now)
+            .note(Subject::Secret(secret.to_owned()), &state(failure), now)
         else {
             return;
         };
@@ -150,9 +149,8 @@ impl Narrator {
                     "the session has a token");
             }
             StoreEvent::SessionFailed { session, failure } => {
-                let state = failure.error_type.as_str();
                 let subject = Subject::Session(session.clone());
-                if let Some(line) = self.quiet.note(subject, state, now) {
+                if let Some(line) = self.quiet.note(subject, &state(failure), now) {
                     error!(target: "store", store = *session.store, credentials = *session.credentials,
                         namespace = some(&session.namespace), error = *failure.message,
                         error_type = failure.error_type.as_str(), repeated = more_than_none(line.repeated),
@@ -204,6 +202,16 @@ impl Narrator {
             Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
             Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
         });
+    }
+}
+
+/// What makes a failure another one than the last. For most it is the class, since servers put
+/// times and numbers into their words; of credentials and certificates, which people bring one
+/// after the other, each is told.
+fn state(failure: &Failure) -> String {
+    match failure.error_type {
+        ErrorType::Auth | ErrorType::Tls => format!("{} {}", failure.error_type, failure.message),
+        class => class.to_string(),
     }
 }
 

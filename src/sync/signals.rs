@@ -8,8 +8,11 @@ use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-/// More signals than this do not wait: many reloads are one.
-const ENOUGH: usize = 16;
+use crate::clock::Stop;
+
+/// More messages than this are not kept while nobody takes them: what is waiting already says all
+/// that another one would.
+const ROOM: usize = 16;
 
 /// What the outside asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +25,16 @@ pub enum Signal {
     Stop,
 }
 
-/// Takes the signals over for the rest of the process's life.
+/// Takes the signals over for the rest of the process's life. The [`Stop`] says as much as the
+/// first [`Signal::Stop`], to those who wait for something else.
 ///
 /// # Errors
 ///
 /// When the system refuses a handler or the thread.
-pub fn signals() -> io::Result<Receiver<Signal>> {
+pub fn signals() -> io::Result<(Receiver<Signal>, Stop)> {
     let mut caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
-    // Sending never waits: a second stop must be seen whatever waits to be read.
     let (sender, receiver) = unbounded();
+    let (mut stop_source, stop) = Stop::new();
     thread::Builder::new()
         .name("signals".into())
         .stack_size(64 * 1024)
@@ -46,11 +50,14 @@ pub fn signals() -> io::Result<Receiver<Signal>> {
                         Signal::Stop
                     }
                 };
-                // A stop always gets through.
-                if signal == Signal::Stop || sender.len() < ENOUGH {
-                    let _ = sender.send(signal);
+                // Never waits, or the second request to stop would not be heard.
+                if signal == Signal::Stop {
+                    stop_source.stop();
+                } else if sender.len() >= ROOM {
+                    continue;
                 }
+                let _ = sender.send(signal);
             }
         })?;
-    Ok(receiver)
+    Ok((receiver, stop))
 }
