@@ -18,7 +18,7 @@ use super::remark::{Remark, Teller, Weight};
 use super::secret::{Frame, assemble};
 use super::store::{self, Defaults};
 use super::tree::Node;
-use crate::config::Environment;
+use crate::config::{Environment, MAX_FILE_BYTES};
 use crate::plan::{self, KvVersion, Purpose};
 
 /// How often secrets that the plan refuses are taken out before that is given up.
@@ -108,6 +108,16 @@ fn proven(config: &mut Config, remarks: &mut Vec<Remark>) -> Option<String> {
     let file = Path::new("<output>");
     for _ in 0..ROUNDS {
         let text = config.write();
+        if text.len() as u64 > MAX_FILE_BYTES {
+            remarks.push(Remark {
+                place: file.display().to_string(),
+                object: String::new(),
+                field: String::new(),
+                message: format!("larger than the {} MiB that a configuration may have: convert fewer manifests at once", MAX_FILE_BYTES >> 20),
+                weight: Weight::Unread,
+            });
+            return None;
+        }
         let problems = match plan::load_text(
             file,
             text.clone(),

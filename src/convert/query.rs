@@ -22,6 +22,8 @@ use crate::store::vault::{encoded, fetched, request_path};
 const MAX_CREDENTIAL: u64 = 16 << 10;
 /// Directories inside each other.
 const MAX_DEPTH: usize = 32;
+/// Requests in a row without an answer, after which no more are made.
+const UNANSWERED: u32 = 2;
 /// Names that one `find` may see.
 const MAX_NAMES: usize = 20_000;
 
@@ -42,6 +44,8 @@ pub struct Server {
 /// What was asked already.
 #[derive(Default)]
 struct Known {
+    /// How often in a row there was no answer, and why the last time.
+    unanswered: Option<(u32, String)>,
     /// Namespace, mount, version.
     engines: Vec<(String, String, KvVersion)>,
     /// Namespaces and paths in no mount that the token may see.
@@ -183,7 +187,12 @@ impl Server {
         Ok(())
     }
 
+    /// A read. A server that gave no answer twice in a row is not asked again: its time-outs would
+    /// be waited for once a secret.
     fn get(&self, namespace: &str, path: &str, query: &str) -> Result<Response, String> {
+        if let Some((UNANSWERED, message)) = &self.known.borrow().unanswered {
+            return Err(message.clone());
+        }
         let path = format!("/v1/{path}");
         let request = Request {
             query,
@@ -191,7 +200,13 @@ impl Server {
             token: self.token.as_ref(),
             ..Request::get(&path, self.timeout)
         };
-        self.http.send(&request).map_err(|error| error.message)
+        let result = self.http.send(&request).map_err(|error| error.message);
+        let mut known = self.known.borrow_mut();
+        known.unanswered = result.as_ref().err().map(|message| {
+            let before = known.unanswered.as_ref().map_or(0, |(times, _)| *times);
+            (before + 1, message.clone())
+        });
+        result
     }
 
     fn ask(&self, read: &Read) -> Result<Fields, String> {
