@@ -1,20 +1,66 @@
 //! Manifests that are templates of Helm still: `helm template` renders them; without it, what
-//! stands in `{{ … }}` becomes a variable (`${VALUES_VAULT_PATH}`), so that the rest can be read.
+//! stands in `{{ … }}` becomes a variable (`${HELM_VALUES_VAULT_PATH}`), so that the rest can be read.
+//! While YAML is read, a mark without braces stands for it: braces mean something in lists and maps.
 //!
 //! What Helm would write without knowing any value is written: the operator's own templates,
 //! which stand in raw strings (``{{ `{{ .password }}` }}``) or as `{{ "{{" }} .password {{ "}}" }}`.
 
 use std::collections::BTreeSet;
 
+use super::tree::Node;
+
+/// Private characters around the number of a value.
+const OPEN: char = '\u{e000}';
+const CLOSE: char = '\u{e001}';
+/// Before every variable: a chart's `$path` is not the `PATH` of the daemon's environment.
+const PREFIX: &str = "HELM_";
+
 /// A text that YAML can be read from.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plain {
     /// The text, with as many lines.
     pub(super) text: String,
-    /// The variables that stand in it now.
+    /// The names of the variables that stand in it now.
     pub(super) variables: BTreeSet<String>,
     /// Lines that were control flow or whole inserted blocks, and are gone.
     pub(super) dropped: usize,
+    /// What each mark stands for.
+    values: Vec<String>,
+}
+
+impl Plain {
+    /// Puts variables in the place of their marks.
+    pub(super) fn restore(&self, node: Node) -> Node {
+        match node {
+            Node::Text(text) => Node::Text(self.restored(&text)),
+            Node::List(items) => {
+                Node::List(items.into_iter().map(|item| self.restore(item)).collect())
+            }
+            Node::Map(entries) => Node::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (self.restored(&key), self.restore(value)))
+                    .collect(),
+            ),
+            other => other,
+        }
+    }
+
+    fn restored(&self, text: &str) -> String {
+        let mut parts = text.split(OPEN);
+        let mut out = parts.next().unwrap_or("").to_owned();
+        for part in parts {
+            let marked = part.split_once(CLOSE).and_then(|(number, rest)| {
+                let value = self.values.get(number.parse::<usize>().ok()?)?;
+                Some((value, rest))
+            });
+            match marked {
+                Some((value, rest)) => out.extend([value, rest]),
+                None => out.push_str(part),
+            }
+        }
+        out
+    }
 }
 
 /// Whether a text speaks Helm's language, rather than that of the operator's templates alone.
@@ -44,6 +90,7 @@ pub(super) fn plain(text: &str) -> Plain {
         text: String::with_capacity(text.len()),
         variables: BTreeSet::new(),
         dropped: 0,
+        values: Vec::new(),
     };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -79,13 +126,13 @@ pub(super) fn plain(text: &str) -> Plain {
             }
             Meaning::Value(value) => {
                 plain.variables.insert(value.name.clone());
-                let quoted = value.quoted && !line_before.ends_with(['"', '\'']);
-                let quote = if quoted { "\"" } else { "" };
-                let default = value
-                    .default
-                    .map(|text| format!(":-{text}"))
-                    .unwrap_or_default();
-                out.push_str(&format!("{quote}${{{}{default}}}{quote}", value.name));
+                let default = value.default.map(|text| format!(":-{text}"));
+                out.push_str(&format!("{OPEN}{}{CLOSE}", plain.values.len()));
+                plain.values.push(format!(
+                    "${{{}{}}}",
+                    value.name,
+                    default.unwrap_or_default()
+                ));
                 out.push_str(&lines);
             }
         }
@@ -142,7 +189,6 @@ enum Meaning {
 struct Value {
     name: String,
     default: Option<String>,
-    quoted: bool,
 }
 
 fn meaning(body: &str) -> Meaning {
@@ -164,23 +210,17 @@ fn meaning(body: &str) -> Meaning {
     }
     let mut stages = body.split('|').map(str::trim);
     let subject = stages.next().unwrap_or("");
-    let (mut default, mut quoted) = (None, false);
+    let mut default = None;
     for stage in stages {
-        match stage.split_once(' ') {
-            Some(("default", value)) => default = literal(value.trim()),
-            None if stage == "quote" || stage == "squote" => quoted = true,
-            _ => {}
+        if let Some(("default", value)) = stage.split_once(' ') {
+            default = literal(value.trim());
         }
     }
-    let subject = subject
-        .strip_prefix("quote ")
-        .inspect(|_| quoted = true)
-        .unwrap_or(subject);
+    let subject = subject.strip_prefix("quote ").unwrap_or(subject);
     Meaning::Value(Value {
         name: variable(subject),
         // Braces in a default would end the variable.
         default: default.filter(|text| !text.contains(['{', '}', '\n'])),
-        quoted,
     })
 }
 
@@ -199,7 +239,7 @@ fn literal(text: &str) -> Option<String> {
     serde_json::from_str(text).ok()
 }
 
-/// A name for what an expression gives: `.Values.vault.path` is `VALUES_VAULT_PATH`.
+/// A name for what an expression gives: `.Values.vault.path` is `HELM_VALUES_VAULT_PATH`.
 fn variable(expression: &str) -> String {
     let subject = expression
         .strip_prefix("include ")
@@ -214,11 +254,9 @@ fn variable(expression: &str) -> String {
             name.push('_');
         }
     }
-    let name = name.trim_end_matches('_');
-    match name.chars().next() {
-        None => "VALUE".to_owned(),
-        Some(first) if first.is_ascii_digit() => format!("V_{name}"),
-        Some(_) => name.to_owned(),
+    match name.trim_end_matches('_') {
+        "" => format!("{PREFIX}VALUE"),
+        name => format!("{PREFIX}{name}"),
     }
 }
 
@@ -253,24 +291,26 @@ mod tests {
         for (text, expected) in [
             (
                 "a: {{ .Values.vault.path }}/db",
-                "a: ${VALUES_VAULT_PATH}/db",
+                "a: ${HELM_VALUES_VAULT_PATH}/db",
             ),
-            ("a: {{ .Values.x | quote }}", "a: \"${VALUES_X}\""),
-            ("a: {{ quote .Values.x }}", "a: \"${VALUES_X}\""),
+            ("a: {{ .Values.x | quote }}", "a: ${HELM_VALUES_X}"),
+            ("a: {{ quote .Values.x }}", "a: ${HELM_VALUES_X}"),
+            ("a: {b: {{ .Values.x }}-c}", "a: {b: ${HELM_VALUES_X}-c}"),
             (
                 "a: \"{{ .Values.x | default \"d\" }}\"",
-                "a: \"${VALUES_X:-d}\"",
+                "a: \"${HELM_VALUES_X:-d}\"",
             ),
-            ("a: {{ include \"app.name\" . }}", "a: ${APP_NAME}"),
+            ("a: {{ include \"app.name\" . }}", "a: ${HELM_APP_NAME}"),
             ("a: '{{ `{{ .password }}` }}'", "a: '{{ .password }}'"),
             ("a: '{{ \"{{\" }} .x {{ \"}}\" }}'", "a: '{{ .x }}'"),
-            ("a: {{ (.x) }}", "a: ${X}"),
-            ("a: {{ 1 }}", "a: ${V_1}"),
-            ("a: {{ . }}", "a: ${VALUE}"),
+            ("a: {{ (.x) }}", "a: ${HELM_X}"),
+            ("a: {{ 1 }}", "a: ${HELM_1}"),
+            ("a: {{ . }}", "a: ${HELM_VALUE}"),
             ("a: {{ \"it's }} \" }}", "a: it's }} "),
             ("a: {{ unclosed", "a: {{ unclosed"),
         ] {
-            assert_eq!(plain(text).text, expected, "{text}");
+            let plain = plain(text);
+            assert_eq!(plain.restored(&plain.text), expected, "{text}");
         }
     }
 

@@ -246,20 +246,22 @@ fn advice(document: &str) -> &'static str {
 
 /// The tree of a document; where it is a template of Helm, of what is left without values.
 fn tree_of(document: &str) -> Result<(tree::Tree, Vec<String>), tree::Broken> {
-    if !helm::is_template(document) {
-        let parsed = tree::parse(document);
-        // Something in braces that is no string of YAML.
-        if parsed.is_ok() || !document.contains("{{") {
-            return parsed.map(|tree| (tree, Vec::new()));
-        }
+    let rendered = || {
         let plain = helm::plain(document);
-        return match tree::parse(&plain.text) {
-            Ok(tree) => Ok((tree, told(&plain))),
-            Err(_) => parsed.map(|tree| (tree, Vec::new())),
-        };
+        tree::parse(&plain.text).map(|mut tree| {
+            tree.root = plain.restore(tree.root);
+            (tree, told(&plain))
+        })
+    };
+    if helm::is_template(document) {
+        return rendered();
     }
-    let plain = helm::plain(document);
-    tree::parse(&plain.text).map(|tree| (tree, told(&plain)))
+    match tree::parse(document) {
+        Ok(tree) => Ok((tree, Vec::new())),
+        // Something in braces that is no string of YAML; what is wrong is told of the text as it is.
+        Err(broken) if document.contains("{{") => rendered().map_err(|_| broken),
+        Err(broken) => Err(broken),
+    }
 }
 
 fn told(plain: &helm::Plain) -> Vec<String> {
@@ -452,9 +454,13 @@ mod tests {
         let (found, remarks) = kinds(
             "{{- if .Values.on }}\nkind: A\nmetadata:\n  name: {{ .Release.Name }}-db\n{{- end }}\n",
         );
-        assert_eq!(found, ["f:1 A `${RELEASE_NAME}-db`"]);
+        assert_eq!(found, ["f:1 A `${HELM_RELEASE_NAME}-db`"]);
         assert_eq!(remarks.len(), 2);
-        assert!(remarks[0].contains("`${RELEASE_NAME}`"), "{}", remarks[0]);
+        assert!(
+            remarks[0].contains("`${HELM_RELEASE_NAME}`"),
+            "{}",
+            remarks[0]
+        );
     }
 
     #[test]

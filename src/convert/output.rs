@@ -272,9 +272,7 @@ impl Writer {
             }
         }
         if !secret.files.is_empty() || !secret.missing.is_empty() {
-            if secret.files.is_empty() {
-                self.line(4, "files: []");
-            } else {
+            if !secret.files.is_empty() {
                 self.line(4, "files:");
             }
             for file in &secret.files {
@@ -333,7 +331,8 @@ impl Writer {
             &format!("- {key}: {}", scalar(&phrase(&file.path).written)),
         );
         match &file.content {
-            Content::Template(name) => self.text(8, "template", name),
+            // A name, in which nothing is filled in.
+            Content::Template(name) => self.written(8, "template", &name.replace("${", "$${")),
             Content::Field(field) => self.text(8, "field", field),
             Content::Json => self.line(8, "format: json"),
             Content::Fields => {}

@@ -84,7 +84,7 @@ fn stripped<'k>(mount: &str, key: &'k str, kv: KvVersion) -> &'k str {
 }
 
 /// Go's `path.Join("/v1/", path)` without the `/v1/`; `None` where it leads out of that.
-fn clean(path: &str) -> Option<String> {
+pub(super) fn clean(path: &str) -> Option<String> {
     let mut segments = Vec::new();
     for segment in path.split('/') {
         match segment {

@@ -80,7 +80,11 @@ fn variable(text: &str) -> Option<(&str, Option<&str>, usize)> {
         ),
     };
     // Another variable inside is more than can be said here; nothing would name nothing.
-    let default = default.filter(|text| !text.is_empty());
+    // Dots alone would lead elsewhere.
+    let usable = |text: &&str| {
+        !text.is_empty() && !text.split('/').any(|segment| matches!(segment, "." | ".."))
+    };
+    let default = default.filter(usable);
     (!body.contains("${")).then_some((name, default, end + 3))
 }
 
@@ -100,6 +104,7 @@ mod tests {
             ("${A%x}", "$${A%x}", 0),
             ("${", "$${", 0),
             ("${A:-}", "${A:-replace-me-A}", 1),
+            ("${A:-../b}", "${A:-replace-me-A}", 1),
         ] {
             let phrase = phrase(text);
             assert_eq!(phrase.written, expected, "{text}");

@@ -10,7 +10,7 @@ mod trust;
 use super::input::{self, Object};
 use super::object::Object as Fields;
 use super::output::{Key, Store};
-use super::path::Engine;
+use super::path::{self, Engine};
 use super::phrase::phrase;
 use super::remark::{Teller, shown};
 use crate::plan::{KvVersion, address};
@@ -206,9 +206,10 @@ fn vault(
     fields.take("checkAndSet");
     let path_at = fields.at_of("path");
     fields.finish(teller);
+    // As the requests have it; one that leads nowhere is told where it is used.
     let mount = path
         .as_deref()
-        .map(|path| path.trim_matches('/').to_owned())
+        .and_then(path::clean)
         .filter(|path| !path.is_empty());
     if let Some(mount) = &mount
         && mount.ends_with("/data")
