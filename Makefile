@@ -56,3 +56,4 @@ static:
 
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
+	python3 tests/bench/daemon.py --binary $(STATIC)
