@@ -271,7 +271,8 @@ impl Drop for Container {
         if std::thread::panicking() {
             eprintln!("--- `{}` said:\n{}", self.name, self.podman.log(&self.name));
         }
-        self.podman.podman(&["rm", "-f", "-t", "0", &self.name]);
+        self.podman
+            .podman(&["rm", "-f", "-v", "-t", "0", &self.name]);
     }
 }
 
