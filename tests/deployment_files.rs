@@ -120,6 +120,7 @@ const QUADLET: [(&str, &[&str]); 2] = [
             "Notify",
             "ReadOnly",
             "Secret",
+            "Tmpfs",
             "User",
             "Volume",
         ],

@@ -14,6 +14,7 @@
     reason = "a test fails by panicking, and what it prints explains the failure"
 )]
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -98,7 +99,7 @@ impl Podman {
         if !rustix::process::getuid().is_root() {
             return Err("needs root".to_owned());
         }
-        if Command::new("podman").arg("--version").output().is_err() {
+        if in_path("podman").is_none() {
             return Err("needs podman".to_owned());
         }
         let binary = root().join("target/static/secrets-sync");
@@ -171,14 +172,19 @@ impl Podman {
         dir
     }
 
+    /// Its containers.conf.
+    pub fn settings(&self) -> PathBuf {
+        self.dir.join("containers.conf")
+    }
+
     /// Any program that is to use this podman.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("timeout");
         command
             .args(["--kill-after=5", "150"])
             .arg(program)
             .env("CONTAINERS_CONF", self.dir.join("containers.conf"))
-            .env("CONTAINERS_STORAGE_CONF", self.dir.join("storage.conf"))
+            .env("PATH", path(&self.dir))
             .stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -312,13 +318,36 @@ pub fn write_settings(dir: &Path, narrow: bool) {
     let settings = format!(
         "[containers]\n{limits}[network]\n{backend}network_config_dir = \"{shown}/networks\"\n\
          [engine]\nevents_logger = \"file\"\nvolume_path = \"{shown}/volumes\"\n\
-         static_dir = \"{shown}/libpod\"\ntmp_dir = \"{shown}/tmp\"\n{engine}"
+         {engine}"
     );
     fs::write(dir.join("containers.conf"), settings).unwrap();
-    let storage = format!(
-        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{shown}/storage\"\nrunroot = \"{shown}/run\"\n"
+    // Options, since what cleans up after a container is started with these, and without the
+    // variable that could name a storage.conf.
+    let real = in_path("podman").expect("podman");
+    let script = format!(
+        "#!/bin/sh\nexec {} --root '{shown}/storage' --runroot '{shown}/run' \
+         --tmpdir '{shown}/tmp' --storage-driver overlay \"$@\"\n",
+        real.display()
     );
-    fs::write(dir.join("storage.conf"), storage).unwrap();
+    let file = dir.join("bin/podman");
+    fs::create_dir_all(dir.join("bin")).unwrap();
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// With this podman before that of the machine.
+fn path(dir: &Path) -> OsString {
+    let mut path = dir.join("bin").into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
+}
+
+/// A program of the machine.
+fn in_path(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 fn is_static(program: &str) -> bool {
@@ -335,7 +364,7 @@ fn remove(dir: &Path) {
             .args(["60", "podman"])
             .args(args)
             .env("CONTAINERS_CONF", dir.join("containers.conf"))
-            .env("CONTAINERS_STORAGE_CONF", dir.join("storage.conf"))
+            .env("PATH", path(dir))
             .output();
     };
     podman(&["rm", "-f", "-a", "-t", "0"]);
