@@ -84,3 +84,4 @@ image-of-static:
 
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
+	python3 tests/bench/daemon.py --binary $(STATIC)

@@ -278,7 +278,9 @@ fn the_store_is_back_and_everybody_knows_within_two_seconds() {
     let healthy_again = Mutex::new(None::<Instant>);
     let done = all(20, |source| {
         let mut current = false;
+        let patience = Instant::now() + Duration::from_secs(60);
         loop {
+            assert!(Instant::now() < patience, "never current again");
             match lab.fetch(&source) {
                 Ok(_) if current => return Instant::now(),
                 Ok(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -292,7 +294,7 @@ fn the_store_is_back_and_everybody_knows_within_two_seconds() {
                     }
                     drop(back);
                     match error.wake {
-                        Some(wake) => drop(wake.recv()),
+                        Some(wake) => drop(wake.recv_timeout(Duration::from_secs(60))),
                         None => std::thread::sleep(Duration::from_millis(200)),
                     }
                 }

@@ -3,9 +3,11 @@
 mod arguments;
 mod config_path;
 pub mod console;
+mod convert;
 pub mod exit;
 mod init;
 mod isready;
+mod left_overs;
 pub mod process;
 mod run;
 mod status;
@@ -21,12 +23,14 @@ use config_path::NotFound;
 use exit::Exit;
 
 use crate::config::Environment;
+use crate::observe::log::report_defects;
 
 pub use arguments::Run;
 
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
+    report_defects();
     let words: Result<Vec<String>, _> = std::env::args_os()
         .skip(1)
         .map(std::ffi::OsString::into_string)
@@ -66,6 +70,7 @@ fn dispatch(words: &[String], environment: Environment) -> Exit {
         Command::Status(options) => {
             status::main(options.json, options.status_file.as_deref(), &environment)
         }
+        Command::Convert(options) => convert::main(&options, environment),
         Command::Init(_) => init::main(),
         Command::Version(_) => version::main(),
     }

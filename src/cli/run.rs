@@ -11,15 +11,15 @@ use log::{info, warn};
 use super::arguments::Run;
 use super::console;
 use super::exit::Exit;
+use super::left_overs;
 use super::process::{harden, take_room};
 use crate::clock::{Clock, Stop, SystemClock, Tick, pause};
 use crate::config::{Environment, daemon_settings};
-use crate::files::{Target, sweep};
 use crate::observe::log as logging;
 use crate::observe::status_file::{LockPolicy, LockStep, StatusFile, StatusLock};
 
 use crate::plan::tls::FileFault;
-use crate::plan::{self, CredentialProblem, Daemon, Layout, Plan, Purpose, inspect};
+use crate::plan::{self, CredentialProblem, Daemon, Plan, Purpose, inspect};
 use crate::sync::{OncePolicy, Outlook, Signal, Start, Supervisor, Watch, once, signals};
 
 /// A credential that is there but cannot be parsed may be in the middle of being written: it is
@@ -48,17 +48,24 @@ pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit
     for warning in unhardened {
         warn!(target: "cli", "{warning}");
     }
-    let signals = match signals() {
-        Ok(signals) => signals,
+    let (signals, stop) = match signals() {
+        Ok(taken) => taken,
         Err(error) => {
             console::fail(&format_args!("cannot take signals over: {error}"));
             return Exit::Failure;
         }
     };
     if options.once || options.dry_run {
-        single(file, &environment, &daemon, &clock, &signals, options)
+        single(
+            file,
+            &environment,
+            &daemon,
+            &clock,
+            (&signals, &stop),
+            options,
+        )
     } else {
-        forever(file, environment, daemon, clock, signals)
+        forever(file, environment, daemon, clock, signals, &stop)
     }
 }
 
@@ -67,11 +74,13 @@ fn single(
     environment: &Environment,
     daemon: &Arc<Daemon>,
     clock: &Arc<dyn Clock>,
-    signals: &Receiver<Signal>,
+    (signals, stop): (&Receiver<Signal>, &Stop),
     options: &Run,
 ) -> Exit {
-    let Some(plan) = load(file, environment, &**clock) else {
-        return Exit::Unusable;
+    let plan = match load(file, environment, &**clock, stop) {
+        Ok(plan) => plan,
+        Err(NoStart::Unusable) => return Exit::Unusable,
+        Err(NoStart::Stopped) => return Exit::Failure,
     };
     let policy = OncePolicy {
         timeout: options.timeout(),
@@ -105,6 +114,7 @@ fn forever(
     daemon: Arc<Daemon>,
     clock: Arc<dyn Clock>,
     signals: Receiver<Signal>,
+    stop: &Stop,
 ) -> Exit {
     let (changes, changed) = unbounded();
     let watch = match Watch::start(Arc::clone(&clock), changes) {
@@ -116,14 +126,15 @@ fn forever(
     };
     // Before the file is read, so that no change after that is missed.
     watch.follow(vec![file.to_owned()]);
-    let Some(plan) = load(file, &environment, &*clock) else {
-        return Exit::Unusable;
-    };
     let mut lock = StatusLock::new(&daemon.status_file);
-    let Some(policy) = take_lock(&mut lock, &*clock) else {
-        return Exit::Unusable;
+    let prepared = load(file, &environment, &*clock, stop)
+        .and_then(|plan| Ok((plan, take_lock(&mut lock, &*clock, stop)?)));
+    let (plan, policy) = match prepared {
+        Ok(prepared) => prepared,
+        Err(NoStart::Unusable) => return Exit::Unusable,
+        Err(NoStart::Stopped) => return Exit::Success,
     };
-    sweep_left_overs(&plan);
+    left_overs::remove(&plan, &*clock, &Stop::never());
     info!(target: "sync", version = env!("CARGO_PKG_VERSION"), config = file.display().to_string(),
         secrets = plan.secrets.len(), stores = plan.stores.len(); "secrets-sync starts");
     let address = daemon
@@ -152,15 +163,28 @@ fn forever(
     Exit::Success
 }
 
+/// Why it does not come to the work.
+enum NoStart {
+    /// Told already; a restart cannot help.
+    Unusable,
+    /// Asked to stop while it waited.
+    Stopped,
+}
+
 /// The plan, once its credentials are such that waiting for them makes sense.
-fn load(file: &Path, environment: &Environment, clock: &dyn Clock) -> Option<Plan> {
+fn load(
+    file: &Path,
+    environment: &Environment,
+    clock: &dyn Clock,
+    stop: &Stop,
+) -> Result<Plan, NoStart> {
     let plan = match plan::load(file, environment, Purpose::Run) {
         Ok(plan) => plan,
         Err(problems) => {
             problems
                 .entries()
                 .for_each(|problem| console::fail(&problem));
-            return None;
+            return Err(NoStart::Unusable);
         }
     };
     let until = clock.now() + CREDENTIAL_PATIENCE;
@@ -170,7 +194,7 @@ fn load(file: &Path, environment: &Environment, clock: &dyn Clock) -> Option<Pla
             for problem in awaited {
                 warn!(target: "config", path = problem.path.display().to_string(); "{}", problem.message);
             }
-            return Some(plan);
+            return Ok(plan);
         }
         if clock.now() >= until {
             for problem in broken {
@@ -179,9 +203,9 @@ fn load(file: &Path, environment: &Environment, clock: &dyn Clock) -> Option<Pla
                     None => console::fail(&problem.message),
                 }
             }
-            return None;
+            return Err(NoStart::Unusable);
         }
-        pause(clock, &Stop::never(), clock.now() + CREDENTIAL_AGAIN);
+        wait(clock, stop, clock.now() + CREDENTIAL_AGAIN)?;
     }
 }
 
@@ -189,16 +213,22 @@ fn is_broken(problem: &CredentialProblem) -> bool {
     problem.kind == FileFault::Malformed
 }
 
-/// Takes the lock beside the status file as long as its policy says; `None`: another daemon lives.
-fn take_lock(lock: &mut StatusLock, clock: &dyn Clock) -> Option<LockPolicy> {
+fn wait(clock: &dyn Clock, stop: &Stop, until: Tick) -> Result<(), NoStart> {
+    if pause(clock, stop, until) {
+        Ok(())
+    } else {
+        Err(NoStart::Stopped)
+    }
+}
+
+/// Takes the lock beside the status file as long as its policy says; an error: another daemon lives.
+fn take_lock(lock: &mut StatusLock, clock: &dyn Clock, stop: &Stop) -> Result<LockPolicy, NoStart> {
     let mut policy = LockPolicy::new(clock.now());
     loop {
         let now: Tick = clock.now();
         match policy.step(now, lock.try_acquire()) {
-            LockStep::Held(_) | LockStep::RunOn(..) => return Some(policy),
-            LockStep::Wait(next) => {
-                pause(clock, &Stop::never(), next);
-            }
+            LockStep::Held(_) | LockStep::RunOn(..) => return Ok(policy),
+            LockStep::Wait(next) => wait(clock, stop, next)?,
             LockStep::GiveUp => {
                 console::fail_with_help(
                     &format_args!(
@@ -207,34 +237,8 @@ fn take_lock(lock: &mut StatusLock, clock: &dyn Clock) -> Option<LockPolicy> {
                     ),
                     &"stop it, or give this one its own `STATUS_FILE`",
                 );
-                return None;
+                return Err(NoStart::Unusable);
             }
         }
-    }
-}
-
-fn sweep_left_overs(plan: &Plan) {
-    let targets: Vec<(Vec<Target>, bool)> = plan
-        .secrets
-        .iter()
-        .map(|secret| {
-            let targets = secret
-                .outputs
-                .iter()
-                .map(|output| output.target.clone())
-                .collect();
-            (targets, secret.layout == Layout::Directory)
-        })
-        .collect();
-    let swept = sweep(
-        targets
-            .iter()
-            .map(|(targets, directory)| (&targets[..], *directory)),
-    );
-    for path in swept.removed {
-        info!(target: "files", path = path.display().to_string(); "removed what a killed daemon left behind");
-    }
-    for warning in swept.warnings {
-        warn!(target: "files", "{warning}");
     }
 }

@@ -1,5 +1,6 @@
 //! The file itself: read within bounds, as text, into a document.
 
+use std::cell::OnceCell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,31 @@ pub(crate) struct Source {
     pub(crate) file: PathBuf,
     /// Its text.
     pub(crate) text: Zeroizing<String>,
+    /// Where each line begins, once somebody asks.
+    starts: OnceCell<Vec<usize>>,
+}
+
+impl Source {
+    /// A text with the name of its file.
+    pub(crate) fn new(file: PathBuf, text: Zeroizing<String>) -> Self {
+        Self {
+            file,
+            text,
+            starts: OnceCell::new(),
+        }
+    }
+
+    /// The lines from this one on, counted from 1. Thousands of problems may ask.
+    pub(crate) fn lines_from(&self, number: usize) -> impl Iterator<Item = &str> + Clone {
+        let text = self.text.as_str();
+        let starts = self.starts.get_or_init(|| {
+            lines(text)
+                .map(|line| line.as_ptr().addr() - text.as_ptr().addr())
+                .collect()
+        });
+        let start = starts.get(number.saturating_sub(1)).copied();
+        lines(&text[start.unwrap_or(text.len())..])
+    }
 }
 
 /// Reads the file and walks it against the schema. What the walk finds goes to `report`; what
@@ -28,10 +54,16 @@ pub(crate) fn read(file: &Path, report: &mut Report) -> Result<(Source, Document
         problems: vec![problem],
         lines: Default::default(),
     })?;
-    let source = Source {
-        file: file.to_owned(),
-        text,
-    };
+    read_text(file, text, report)
+}
+
+/// The same for a text that is at hand; `file` is what messages call it.
+pub(crate) fn read_text(
+    file: &Path,
+    text: Zeroizing<String>,
+    report: &mut Report,
+) -> Result<(Source, Document), Problems> {
+    let source = Source::new(file.to_owned(), text);
     let document = parse(&source, report)?;
     Ok((source, document))
 }
@@ -123,5 +155,22 @@ fn text_of(file: &Path) -> Result<Zeroizing<String>, Problem> {
                 )
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_found_by_their_number() {
+        let text = "one\r\ntwö\rthree\u{85}\n\u{2028}six";
+        let source = Source::new(PathBuf::new(), Zeroizing::new(text.to_owned()));
+        for number in 1..9 {
+            let expected: Vec<_> = lines(text).skip(number - 1).collect();
+            let found: Vec<_> = source.lines_from(number).collect();
+            assert_eq!(found, expected, "{number}");
+        }
+        assert_eq!(source.lines_from(6).next(), Some("six"));
     }
 }

@@ -1,6 +1,6 @@
 //! Where problems and warnings are gathered, while the walk goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::file::lines;
@@ -11,7 +11,7 @@ use super::{Problem, Problems};
 const MOST: usize = 100;
 
 /// A place in the configuration, as messages name it.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct At {
     /// Line and column, from 1.
     pub(crate) place: Option<(usize, usize)>,
@@ -51,7 +51,7 @@ impl At {
 }
 
 /// Something that people should know, but that stops nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Note {
     /// Where.
     pub(crate) at: At,
@@ -110,15 +110,11 @@ impl Report {
     }
 
     fn note(&mut self, at: &At, message: String, warning: bool) {
-        let note = Note {
+        self.notes.push(Note {
             at: at.clone(),
             message,
             warning,
-        };
-        // A value that several secrets inherit is read more than once.
-        if !self.notes.contains(&note) {
-            self.notes.push(note);
-        }
+        });
     }
 
     /// Whether there is no problem so far.
@@ -126,9 +122,12 @@ impl Report {
         self.problems.is_empty()
     }
 
-    /// The notes, in the order of their finding.
+    /// The notes, each once, in the order of their finding.
     pub(crate) fn into_notes(self) -> Vec<Note> {
-        self.notes
+        // A value that several secrets inherit is read more than once.
+        let mut seen = HashSet::new();
+        let notes = self.notes.iter().filter(|note| seen.insert(*note));
+        notes.cloned().collect()
     }
 
     /// The problems in order of place, each once, with the lines they point at.

@@ -33,11 +33,15 @@ pub(crate) fn bytes(text: &str) -> Result<u64, &'static str> {
 /// What to write for a size.
 pub(crate) const BYTES_HELP: &str = "write bytes, or a unit as in `512KiB`, `1MiB`, `10MB`";
 
-/// A boolean of the YAML file.
+/// A boolean of the YAML file; the Go tool's reader took those of YAML 1.1, too.
 pub(crate) fn yaml_bool(text: &str) -> Option<bool> {
     match text {
-        "true" | "True" | "TRUE" => Some(true),
-        "false" | "False" | "FALSE" => Some(false),
+        "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
+            Some(true)
+        }
+        "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            Some(false)
+        }
         _ => None,
     }
 }
@@ -73,6 +77,19 @@ mod tests {
             ("99999999999999GiB", Err("is too large a size")),
         ] {
             assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn booleans_of_the_file_are_those_of_yaml_1_1() {
+        for text in ["true", "TRUE", "yes", "On", "y"] {
+            assert_eq!(yaml_bool(text), Some(true), "{text}");
+        }
+        for text in ["false", "False", "NO", "off", "n"] {
+            assert_eq!(yaml_bool(text), Some(false), "{text}");
+        }
+        for text in ["", "1", "0", "tRUE", "t", "maybe"] {
+            assert_eq!(yaml_bool(text), None, "{text}");
         }
     }
 

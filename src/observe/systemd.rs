@@ -1,6 +1,9 @@
-//! Telling systemd, by `sd_notify(3)`: datagrams to the socket that it names. Sent without waiting;
-//! without systemd, or when it does not listen, nothing happens.
+//! Telling systemd, by `sd_notify(3)`: datagrams to the socket that it names. Sent without waiting:
+//! while it is slow to take them, those that matter wait their turn. Without systemd, or when it
+//! does not listen, nothing happens.
 
+use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
@@ -11,10 +14,15 @@ use super::printable::printable;
 use crate::clock::Tick;
 use crate::config::Environment;
 
+/// As many messages wait for a manager that is slow; older ones are dropped.
+const WAITING: usize = 16;
+
 /// The socket of `NOTIFY_SOCKET`, if there is one.
 #[derive(Debug, Default)]
 pub struct Notifier {
     to: Option<(UnixDatagram, SocketAddr)>,
+    /// What the socket did not take yet, in order.
+    waiting: VecDeque<String>,
 }
 
 impl Notifier {
@@ -23,6 +31,7 @@ impl Notifier {
     pub fn new(environment: &Environment) -> Self {
         Self {
             to: environment.get_non_empty("NOTIFY_SOCKET").and_then(connect),
+            waiting: VecDeque::new(),
         }
     }
 
@@ -32,12 +41,41 @@ impl Notifier {
         self.to.is_some()
     }
 
-    /// Sends one message; what cannot be sent at once is dropped.
-    pub fn send(&self, message: &str) {
-        if let Some((socket, address)) = &self.to {
-            let _ = socket.send_to_addr(message.as_bytes(), address);
+    /// Sends one message, or keeps it for [`Notifier::flush`].
+    pub fn send(&mut self, message: &str) {
+        self.flush();
+        if !self.waiting.is_empty() {
+            // Of these the newest says it all.
+            self.waiting.retain(|old| is_a_step(old));
+            if self.waiting.len() >= WAITING {
+                self.waiting.pop_front();
+            }
+        }
+        self.waiting.push_back(message.to_owned());
+        self.flush();
+    }
+
+    /// Sends what waits, as far as it is taken.
+    pub fn flush(&mut self) {
+        let Some((socket, address)) = &self.to else {
+            self.waiting.clear();
+            return;
+        };
+        while let Some(message) = self.waiting.front() {
+            let sent = socket.send_to_addr(message.as_bytes(), address);
+            if sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                return;
+            }
+            self.waiting.pop_front();
         }
     }
+}
+
+/// Whether a message takes the manager's picture of the service one step on: it must not be lost.
+fn is_a_step(message: &str) -> bool {
+    ["READY=1", "RELOADING=1", "STOPPING=1"]
+        .iter()
+        .any(|step| message.starts_with(step))
 }
 
 fn connect(name: &str) -> Option<(UnixDatagram, SocketAddr)> {
@@ -184,8 +222,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let notifier = notifier(path.to_str().unwrap());
-        notifier.send("READY=1");
+        notifier(path.to_str().unwrap()).send("READY=1");
         assert_eq!(received(&socket), "READY=1");
     }
 
@@ -206,10 +243,37 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let _full = UnixDatagram::bind(&path).unwrap();
-        let notifier = notifier(path.to_str().unwrap());
+        let mut notifier = notifier(path.to_str().unwrap());
         for _ in 0..10_000 {
             notifier.send("WATCHDOG=1");
         }
+        assert_eq!(notifier.waiting.len(), 1);
+    }
+
+    #[test]
+    fn what_matters_is_kept_for_a_manager_that_is_slow() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let mut notifier = notifier(path.to_str().unwrap());
+        while notifier.waiting.is_empty() {
+            notifier.send("WATCHDOG=1");
+        }
+        for message in ["STATUS=1", "READY=1", "STATUS=2", "RELOADING=1", "STATUS=3"] {
+            notifier.send(message);
+        }
+        assert_eq!(notifier.waiting, ["READY=1", "RELOADING=1", "STATUS=3"]);
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|last| last != "STATUS=3") {
+            heard.push(received(&socket));
+            notifier.flush();
+        }
+        heard.retain(|message| message != "WATCHDOG=1");
+        assert_eq!(heard, ["READY=1", "RELOADING=1", "STATUS=3"]);
+        for _ in 0..1_000 {
+            notifier.send("RELOADING=1");
+        }
+        assert!(notifier.waiting.len() <= WAITING);
     }
 
     #[test]

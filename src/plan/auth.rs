@@ -92,6 +92,9 @@ pub(super) fn resolve(
         Err(()) => return Outcome::Wrong,
     };
     unused(scope, section, method);
+    if matches!(method, Method::Token | Method::None) {
+        scope.value(section, "authMount");
+    }
     let auth = match method {
         Method::Token => require(scope, section, method, "token", "tokenFile").map(Auth::Token),
         Method::AppRole => approle(scope, section),

@@ -16,6 +16,17 @@ use super::store::{self, DEFAULT, kv_version};
 const INTERVAL: Duration = Duration::from_secs(300);
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What sources inherit from their secret.
+const INHERITED: [&str; 7] = [
+    "mountPath",
+    "kvVersion",
+    "version",
+    "namespace",
+    "credentials",
+    "store",
+    "metadata",
+];
+
 /// The stores of a configuration, and the sessions that secrets have asked for so far.
 pub(super) struct Stores {
     pub(super) all: Vec<store::Resolved>,
@@ -169,6 +180,10 @@ fn sources(
     if sources.is_empty() {
         scope.report.error(at, "`sources` is empty");
         return None;
+    }
+    // Every source may have its own, and then nobody reads these.
+    for key in INHERITED {
+        scope.value(section, key);
     }
     let mut all = Vec::with_capacity(sources.len());
     for (alias, own) in sources {

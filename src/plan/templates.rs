@@ -1,6 +1,6 @@
 //! Templates, and which file takes which: by name, else by position.
 
-use crate::config::{At, Section, Text, lines, shown};
+use crate::config::{At, Section, Source, Text, shown};
 use crate::render::{Template, TemplateError};
 
 use super::outputs::{Entry, Wanted};
@@ -38,7 +38,7 @@ fn compile(scope: &mut Scope<'_>, text: &Text) -> Option<Template> {
     match Template::compile(&text.value) {
         Ok(template) => Some(template),
         Err(error) => {
-            let (at, message) = match place_within(&scope.source.text, text, &error) {
+            let (at, message) = match place_within(scope.source, text, &error) {
                 Some(place) => (
                     At {
                         place: Some(place),
@@ -65,9 +65,9 @@ fn compile(scope: &mut Scope<'_>, text: &Text) -> Option<Template> {
 
 /// Where in the file a place of the template is, for scalars that stand there as they are: plain
 /// or quoted ones of one line, and `|` blocks.
-fn place_within(source: &str, text: &Text, error: &TemplateError) -> Option<(usize, usize)> {
+fn place_within(source: &Source, text: &Text, error: &TemplateError) -> Option<(usize, usize)> {
     let (line, column) = text.at.place?;
-    let mut lines = lines(source).skip(line - 1);
+    let mut lines = source.lines_from(line);
     let first = lines.next()?;
     let rest: String = first.chars().skip(column - 1).collect();
     if rest.starts_with('|') {
@@ -195,7 +195,8 @@ mod tests {
             message: String::new(),
             help: None,
         };
-        place_within(source, &text, &error)
+        let source = Source::new("config.yaml".into(), Zeroizing::new(source.to_owned()));
+        place_within(&source, &text, &error)
     }
 
     #[test]

@@ -221,6 +221,12 @@ impl Breaker {
         Some(Ticket { epoch: self.epoch })
     }
 
+    /// Whether the breaker is still in the state in which it gave the ticket.
+    #[must_use]
+    pub fn is_current(&self, ticket: &Ticket) -> bool {
+        ticket.epoch == self.epoch
+    }
+
     /// A request that passed has ended.
     pub fn record(
         &mut self,

@@ -123,15 +123,8 @@ impl Entrance {
     /// in time or when told to stop.
     pub(crate) fn enter(&self, address: &str, who: u64, stop: &Stop) -> Result<Visit, StoreError> {
         self.serve();
-        let pass = self.gate.admit(who).map_err(|wake| StoreError {
-            wake: Some(wake),
-            ..self.refused(&format!(
-                "`{address}`: the circuit breaker of store `{}` is not closed: {}",
-                self.name,
-                lock(&self.reason)
-            ))
-        })?;
         let until = self.clock.now() + self.timeout;
+        let mut pass = self.admit(address, who)?;
         let place = self
             .rate
             .acquire(&*self.clock, stop)
@@ -148,9 +141,24 @@ impl Entrance {
                 )
                 .with_remedy("raise `maxConcurrent`, or look at what makes the server slow"),
             })?;
+        // The store may have gone away while this one stood in the queue.
+        while !self.gate.is_current(&pass) {
+            pass = self.admit(address, who)?;
+        }
         Ok(Visit {
             pass,
             _place: place,
+        })
+    }
+
+    fn admit(&self, address: &str, who: u64) -> Result<breaker::Pass, StoreError> {
+        self.gate.admit(who).map_err(|wake| StoreError {
+            wake: Some(wake),
+            ..self.refused(&format!(
+                "`{address}`: the circuit breaker of store `{}` is not closed: {}",
+                self.name,
+                lock(&self.reason)
+            ))
         })
     }
 
@@ -195,4 +203,49 @@ impl Visit {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::plan::{Address, TrustedRoots};
+    use crate::store::backoff::tests::daemon;
+
+    #[test]
+    fn what_queued_while_the_store_was_well_is_not_sent_when_it_is_away() {
+        let clock = ManualClock::new();
+        let plan = StorePlan {
+            name: "default".into(),
+            address: Address::Unix("/nowhere".into()),
+            tls: TrustedRoots::default(),
+            proxy: None,
+            timeout: Duration::from_secs(30),
+            max_concurrent: 1,
+            max_response_bytes: 1,
+        };
+        let entrance = Arc::new(Entrance::new(
+            &plan,
+            &daemon(),
+            Demand {
+                reads: 50,
+                rate: 1.0,
+            },
+            Arc::new(clock.clone()),
+            crossbeam_channel::unbounded().0,
+        ));
+        entrance.probe_with(Box::new(|| (Health::Bad, "no answer".into())));
+        let first = entrance.enter("a", 1, &Stop::never()).unwrap();
+        let queued = Arc::clone(&entrance);
+        let second = std::thread::spawn(move || queued.enter("a", 2, &Stop::never()).map(drop));
+        clock.wait_for_sleepers(1);
+        for who in 3..6 {
+            entrance.gate.admit(who).unwrap().record(Outcome::Failed);
+        }
+        while entrance.state() != BreakerState::Open {
+            std::thread::yield_now();
+        }
+        first.ended(Outcome::Failed);
+        assert!(second.join().unwrap().unwrap_err().wake.is_some());
+    }
 }

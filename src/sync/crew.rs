@@ -1,7 +1,8 @@
 //! The workers of the running plan: started, told, replaced, waited for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use super::schedule::Pacing;
 use super::worker::{Policy, Worker, WorkerHandle};
 use crate::clock::{Clock, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
-use crate::files::TargetPath;
 use crate::plan::{Daemon, Plan, Secret};
 use crate::store::{Store, Stores};
 
@@ -28,6 +28,9 @@ const SPLAY_MOST: Duration = Duration::from_secs(1);
 /// Leaving workers that do not write are waited for this long.
 const LEAVE_TIME: Duration = Duration::from_millis(300);
 
+/// Tokens are given back within this time at exit.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
 /// All workers.
 pub(super) struct Crew {
     clock: Arc<dyn Clock>,
@@ -35,7 +38,7 @@ pub(super) struct Crew {
     events: Sender<Event>,
     next_id: u64,
     working: HashMap<String, Member>,
-    leaving: Vec<Member>,
+    leaving: Leaving,
 }
 
 struct Member {
@@ -52,7 +55,7 @@ impl Crew {
             events,
             next_id: 1,
             working: HashMap::new(),
-            leaving: Vec::new(),
+            leaving: Leaving::default(),
         }
     }
 
@@ -78,7 +81,7 @@ impl Crew {
             policy,
             budget: budget(secret, plan),
             splay: splay(plan.secrets.len()),
-            after: self.predecessors(secret),
+            after: self.leaving.in_the_way_of(secret),
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
         };
@@ -102,7 +105,7 @@ impl Crew {
     pub(super) fn stop(&mut self, name: &str) {
         if let Some(mut member) = self.working.remove(name) {
             member.handle.stop();
-            self.leaving.push(member);
+            self.leaving.add(member);
         }
     }
 
@@ -110,7 +113,7 @@ impl Crew {
     pub(super) fn stop_all(&mut self) {
         for (_, mut member) in self.working.drain() {
             member.handle.stop();
-            self.leaving.push(member);
+            self.leaving.add(member);
         }
     }
 
@@ -121,28 +124,33 @@ impl Crew {
         }
     }
 
-    /// A worker's thread has ended.
-    pub(super) fn ended(&mut self, id: u64) {
-        self.leaving.retain(|member| member.handle.id != id);
-        self.working.retain(|_, member| member.handle.id != id);
+    /// A worker's thread has ended; whether it had been told to.
+    pub(super) fn ended(&mut self, id: u64) -> bool {
+        let told = self.leaving.remove(id);
+        if !told {
+            self.working.retain(|_, member| member.handle.id != id);
+        }
+        told
     }
 
     /// Whether nobody is on the way out.
     pub(super) fn nobody_leaves(&self) -> bool {
-        self.leaving.is_empty()
+        self.leaving.members.is_empty()
     }
 
     /// While leaving workers are to be waited for: when to look again. Those that write are given
-    /// the daemon's shutdown time; others may be in a request that takes long, and are left alone
-    /// after a moment.
+    /// the daemon's shutdown time, less what is kept for tokens; others may be in a request that
+    /// takes long, and are left alone after a moment.
     pub(super) fn leaves_until(&self, began: Tick, now: Tick) -> Option<Tick> {
         let moment = began + LEAVE_TIME;
-        let longest = began + self.daemon.shutdown_timeout;
+        let most = self.daemon.shutdown_timeout;
+        let longest = began + most.saturating_sub(close_time(most));
         let somebody_writes = self
             .leaving
-            .iter()
+            .members
+            .values()
             .any(|member| member.handle.pulse.phase() == Phase::Writing);
-        if self.leaving.is_empty() || now >= longest || (now >= moment && !somebody_writes) {
+        if self.nobody_leaves() || now >= longest || (now >= moment && !somebody_writes) {
             return None;
         }
         Some(if now < moment {
@@ -161,21 +169,83 @@ impl Crew {
     pub(super) fn is_late(&self, name: &str, now: Tick) -> bool {
         self.pulse(name).is_some_and(|pulse| pulse.is_late(now))
     }
+}
 
-    fn predecessors(&self, secret: &Secret) -> Vec<Receiver<Infallible>> {
-        self.leaving
-            .iter()
-            .filter(|member| {
-                member.secret.name == secret.name
-                    || paths(&member.secret).any(|old| paths(secret).any(|new| old == new))
-            })
-            .map(|member| member.handle.gone())
+/// Workers on the way out, found by what they may still write.
+#[derive(Default)]
+struct Leaving {
+    members: HashMap<u64, Member>,
+    by_name: HashMap<String, BTreeSet<u64>>,
+    /// By each of their paths.
+    at: HashMap<PathBuf, BTreeSet<u64>>,
+    /// By the directories of their paths.
+    within: HashMap<PathBuf, BTreeSet<u64>>,
+}
+
+impl Leaving {
+    fn add(&mut self, member: Member) {
+        let id = member.handle.id;
+        let name = member.secret.name.clone();
+        self.by_name.entry(name).or_default().insert(id);
+        for path in paths(&member.secret) {
+            self.at.entry(path.to_owned()).or_default().insert(id);
+            if let Some(parent) = path.parent() {
+                self.within.entry(parent.to_owned()).or_default().insert(id);
+            }
+        }
+        self.members.insert(id, member);
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, id: u64) -> bool {
+        let Some(member) = self.members.remove(&id) else {
+            return false;
+        };
+        forget(&mut self.by_name, &member.secret.name, id);
+        for path in paths(&member.secret) {
+            forget(&mut self.at, path, id);
+            if let Some(parent) = path.parent() {
+                forget(&mut self.within, parent, id);
+            }
+        }
+        true
+    }
+
+    /// Who has to be gone before a worker of this secret begins: who may write its files, or
+    /// into its `dir`, or whose `dir` they lie in.
+    fn in_the_way_of(&self, secret: &Secret) -> Vec<Receiver<Infallible>> {
+        let mut ids = BTreeSet::new();
+        ids.extend(self.by_name.get(&secret.name).into_iter().flatten());
+        for path in paths(secret) {
+            ids.extend(self.at.get(path).into_iter().flatten());
+            ids.extend(self.within.get(path).into_iter().flatten());
+            let parent = path.parent().and_then(|parent| self.at.get(parent));
+            ids.extend(parent.into_iter().flatten());
+        }
+        ids.iter()
+            .filter_map(|id| Some(self.members.get(id)?.handle.gone()))
             .collect()
     }
 }
 
-fn paths(secret: &Secret) -> impl Iterator<Item = &TargetPath> {
-    secret.outputs.iter().map(|output| &output.target.path)
+fn forget<K, Q>(index: &mut HashMap<K, BTreeSet<u64>>, key: &Q, id: u64)
+where
+    K: std::borrow::Borrow<Q> + std::hash::Hash + Eq,
+    Q: std::hash::Hash + Eq + ?Sized,
+{
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+fn paths(secret: &Secret) -> impl Iterator<Item = &Path> {
+    secret
+        .outputs
+        .iter()
+        .map(|output| output.target.path.as_path())
 }
 
 fn stores_of(secret: &Secret, stores: &Stores) -> Result<Vec<Arc<dyn Store>>, Failure> {
@@ -209,7 +279,96 @@ fn budget(secret: &Secret, plan: &Plan) -> Duration {
         + SLACK
 }
 
+/// How much of the shutdown time is kept for giving tokens back.
+#[must_use]
+pub(super) fn close_time(shutdown: Duration) -> Duration {
+    CLOSE_TIME.min(shutdown / 2)
+}
+
 fn splay(workers: usize) -> Duration {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     SPLAY_EACH.saturating_mul(workers).min(SPLAY_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::files::{Mode, Target, TargetPath};
+    use crate::plan::{Interval, Layout, Output};
+    use crate::render::{Content, Encoding};
+
+    fn secret(name: &str, paths: &[&str]) -> Arc<Secret> {
+        let output = |path: &&str| Output {
+            target: Target {
+                path: TargetPath::parse(path, Path::new("/")).unwrap(),
+                is_dir: false,
+                mode: Mode::PRIVATE,
+                owner: None,
+                group: None,
+                in_place: false,
+                allow_empty: false,
+            },
+            content: Content::EveryField(Encoding::None),
+            template: None,
+        };
+        Arc::new(Secret {
+            name: name.into(),
+            sources: Vec::new(),
+            interval: Interval::Once,
+            optional: false,
+            layout: Layout::Files,
+            outputs: paths.iter().map(output).collect(),
+            max_file_bytes: 1,
+        })
+    }
+
+    /// A worker that waits for something that never comes.
+    fn member(id: u64, secret: Arc<Secret>) -> Member {
+        let clock = ManualClock::new();
+        let handle = Worker {
+            id,
+            cycle: Cycle::new(Arc::clone(&secret), Vec::new(), None),
+            pacing: Pacing::new(
+                secret.interval,
+                &crate::config::daemon_settings(&crate::config::Environment::default()).unwrap(),
+            ),
+            policy: Policy::Forever,
+            budget: Duration::from_secs(1),
+            splay: Duration::ZERO,
+            after: vec![crossbeam_channel::never()],
+            clock: Arc::new(clock),
+            events: crossbeam_channel::unbounded().0,
+        }
+        .spawn()
+        .unwrap();
+        Member { handle, secret }
+    }
+
+    #[test]
+    fn a_new_worker_waits_for_those_that_may_write_where_it_writes() {
+        let mut leaving = Leaving::default();
+        leaving.add(member(1, secret("old", &["/s/a", "/s/b"])));
+        leaving.add(member(2, secret("dir", &["/s/app"])));
+        let waits = |leaving: &Leaving, name: &str, paths: &[&str]| {
+            leaving.in_the_way_of(&secret(name, paths)).len()
+        };
+        assert_eq!(waits(&leaving, "new", &["/s/c"]), 0, "a neighbour");
+        assert_eq!(waits(&leaving, "new", &["/s/a", "/s/b"]), 1);
+        assert_eq!(waits(&leaving, "old", &["/t/x"]), 1, "the same secret");
+        assert_eq!(waits(&leaving, "new", &["/s/app/key"]), 1, "into its `dir`");
+        assert_eq!(waits(&leaving, "new", &["/s"]), 2, "a `dir` around it");
+        assert!(leaving.remove(1) && !leaving.remove(1));
+        assert_eq!(waits(&leaving, "old", &["/s/a"]), 0);
+        assert!(leaving.remove(2));
+        assert!(leaving.at.is_empty() && leaving.within.is_empty() && leaving.by_name.is_empty());
+    }
+
+    #[test]
+    fn giving_tokens_back_keeps_within_the_shutdown_time() {
+        let secs = Duration::from_secs;
+        assert_eq!(close_time(secs(30)), secs(1));
+        assert_eq!(close_time(secs(1)), Duration::from_millis(500));
+        assert_eq!(close_time(Duration::ZERO), Duration::ZERO);
+    }
 }

@@ -18,6 +18,9 @@ use crate::store::{Fetched, Store, StoreError};
 /// Rendering one secret's files may take this long.
 const RENDER_TIME: Duration = Duration::from_secs(10);
 
+/// A leased credential is replaced before this part of its life is over.
+const LEASE_SHARE: f64 = 0.9;
+
 /// How a secret is done: its stores, its writer, or its preview.
 pub(super) struct Cycle {
     secret: Arc<Secret>,
@@ -122,7 +125,13 @@ impl Cycle {
                 leased,
             } = store.fetch(source, stop)?;
             if let Some(ttl) = ttl {
-                done.ttl = Some(done.ttl.map_or(ttl, |known| known.min(ttl)));
+                // Of a lease a tenth is left, to be replaced in.
+                let good = if leased {
+                    ttl.mul_f64(LEASE_SHARE)
+                } else {
+                    ttl
+                };
+                done.ttl = Some(done.ttl.map_or(good, |known| known.min(good)));
                 if leased {
                     let end = clock.now() + ttl;
                     done.expires = Some(done.expires.map_or(end, |known| known.min(end)));

@@ -1,6 +1,7 @@
 //! Tells the log what happened: a line when a state changes, then at most one in five minutes
 //! with a count, and one at its end.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use log::{debug, error, info, warn};
@@ -8,9 +9,9 @@ use log::{debug, error, info, warn};
 use super::event::Report;
 use super::state::Known;
 use crate::clock::Tick;
-use crate::failure::{Failure, Retry};
+use crate::failure::{ErrorType, Failure, Retry};
 use crate::observe::quiet::Quiet;
-use crate::plan::{Notice, SessionKey};
+use crate::plan::{Notice, Plan, SessionKey};
 use crate::store::{BreakerState, StoreEvent};
 
 /// What is being repeated.
@@ -19,6 +20,7 @@ enum Subject {
     Secret(String),
     Warning(String, String),
     Session(SessionKey),
+    Notice(SessionKey, String),
 }
 
 /// Keeps count of what was said.
@@ -107,10 +109,9 @@ impl Narrator {
         now: Tick,
     ) {
         let secret = &*known.labels.secret;
-        let state = failure.error_type.as_str();
         let Some(line) = self
             .quiet
-            .note(Subject::Secret(secret.to_owned()), state, now)
+            .note(Subject::Secret(secret.to_owned()), &state(failure), now)
         else {
             return;
         };
@@ -148,9 +149,8 @@ impl Narrator {
                     "the session has a token");
             }
             StoreEvent::SessionFailed { session, failure } => {
-                let state = failure.error_type.as_str();
                 let subject = Subject::Session(session.clone());
-                if let Some(line) = self.quiet.note(subject, state, now) {
+                if let Some(line) = self.quiet.note(subject, &state(failure), now) {
                     error!(target: "store", store = *session.store, credentials = *session.credentials,
                         namespace = some(&session.namespace), error = *failure.message,
                         error_type = failure.error_type.as_str(), repeated = more_than_none(line.repeated),
@@ -163,7 +163,7 @@ impl Narrator {
                 message,
                 warning,
             } => {
-                let subject = Subject::Warning(session.store.clone(), message.clone());
+                let subject = Subject::Notice(session.clone(), message.clone());
                 if self.quiet.note(subject, message, now).is_some() {
                     log::log!(target: "store", level(*warning), store = *session.store,
                         credentials = *session.credentials; "{message}");
@@ -193,12 +193,25 @@ impl Narrator {
         }
     }
 
-    /// Forgets secrets that are gone.
-    pub(super) fn retain_secrets(&mut self, exists: impl Fn(&str) -> bool) {
+    /// Forgets what the plan no longer has.
+    pub(super) fn retain(&mut self, plan: &Plan) {
+        let secrets: HashSet<&str> = plan.secrets.iter().map(|secret| &*secret.name).collect();
+        let sessions: HashSet<&SessionKey> =
+            plan.sessions.iter().map(|session| &session.key).collect();
         self.quiet.retain(|subject| match subject {
-            Subject::Secret(name) => exists(name),
-            Subject::Warning(..) | Subject::Session(_) => true,
+            Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
+            Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
         });
+    }
+}
+
+/// What makes a failure another one than the last. For most it is the class, since servers put
+/// times and numbers into their words; of credentials and certificates, which people bring one
+/// after the other, each is told.
+fn state(failure: &Failure) -> String {
+    match failure.error_type {
+        ErrorType::Auth | ErrorType::Tls => format!("{} {}", failure.error_type, failure.message),
+        class => class.to_string(),
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select, unbounded};
 
-use super::crew::Crew;
+use super::crew::{Crew, close_time};
 use super::cycle::Preview;
 use super::event::{Event, Report};
-use super::narrator::Narrator;
+use super::narrator::{Narrator, notices};
 use super::signals::Signal;
 use super::state::State;
 use super::worker::Policy;
@@ -16,9 +16,6 @@ use crate::clock::{Clock, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
 use crate::plan::{Daemon, Plan};
 use crate::store::{Mode, Stores};
-
-/// Tokens are given back within this time.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// What a single pass is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +50,7 @@ pub fn once(
     } else {
         Mode::Use
     };
+    notices(&plan.notices);
     let until = clock.now() + policy.timeout;
     let mut stores = Stores::new(Arc::clone(daemon), mode, Arc::clone(clock), store_sender);
     stores.apply(plan);
@@ -80,7 +78,7 @@ pub fn once(
     for event in store_events.try_iter() {
         pass.narrator.store(&event, clock.now());
     }
-    stores.close(CLOSE_TIME);
+    stores.close(close_time(daemon.shutdown_timeout));
     pass.finish()
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{Level, info};
 
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
@@ -82,6 +82,12 @@ impl Outlook {
         self.notices.iter().map(|(_, text)| text.clone()).collect()
     }
 
+    /// Whether what is shown says ready.
+    #[must_use]
+    pub fn shows_ready(&self) -> bool {
+        self.shown.ready
+    }
+
     /// When the main loop has to turn at the latest.
     #[must_use]
     pub fn next_turn(&self) -> Option<Tick> {
@@ -94,6 +100,7 @@ impl Outlook {
     pub fn turn(&mut self, now: Tick) -> bool {
         let before = self.notices.clone();
         self.board.beat(now);
+        self.notifier.flush();
         if self.watchdog.is_due(now) {
             self.notifier.send(Watchdog::BEAT);
         }
@@ -161,15 +168,19 @@ impl Outlook {
                 let text = format!(
                     "the lock of the status file is not held, `isready` fails: `{path}`: {why}"
                 );
-                self.trouble("status lock", text, now);
+                self.trouble(Level::Warn, "status lock", text, now);
             }
         }
     }
 
     fn serve(&mut self, now: Tick) {
-        let Some(address) = self.address.filter(|_| self.server.is_none()) else {
+        let Some(address) = self
+            .address
+            .filter(|_| !self.server.as_ref().is_some_and(Server::is_alive))
+        else {
             return;
         };
+        self.server = None;
         match Server::start(address, Arc::clone(&self.board), Arc::clone(&self.clock)) {
             Ok(server) => {
                 info!(target: "http", address = server.address().to_string(); "serving health, status and metrics");
@@ -181,7 +192,7 @@ impl Outlook {
                 let text = format!(
                     "cannot serve HTTP on {address}: {error}; tried again every 30 s (`METRICS_PORT`, `METRICS_ADDR`)"
                 );
-                self.trouble("http", text, now);
+                self.trouble(Level::Error, "http", text, now);
             }
         }
     }
@@ -195,14 +206,14 @@ impl Outlook {
             Some(error) => {
                 let path = self.file.path().display();
                 let text = format!("cannot write the status file `{path}`: {error}");
-                self.trouble("status file", text, now);
+                self.trouble(Level::Warn, "status file", text, now);
             }
         }
     }
 
-    fn trouble(&mut self, about: &'static str, text: String, now: Tick) {
+    fn trouble(&mut self, level: Level, about: &'static str, text: String, now: Tick) {
         if let Some(line) = self.quiet.note(about, &text, now) {
-            warn!(target: "observe", repeated = Some(line.repeated).filter(|count| *count > 0); "{text}");
+            log::log!(target: "observe", level, repeated = Some(line.repeated).filter(|count| *count > 0); "{text}");
         }
         self.notices.retain(|(known, _)| *known != about);
         self.notices.push((about, text));

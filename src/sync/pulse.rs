@@ -32,10 +32,15 @@ const WRITING: u8 = 2;
 const CLOSED: u8 = 3;
 
 impl Pulse {
-    /// A cycle begins that should end by `deadline`; `false` when closed.
-    pub(super) fn fetching(&self, deadline: Tick) -> bool {
+    /// What it waits for before its first cycle should come by `deadline`.
+    pub(super) fn waiting(&self, deadline: Tick) {
         let nanos = u64::try_from(deadline.since_start().as_nanos()).unwrap_or(u64::MAX);
         self.deadline.store(nanos, Ordering::Relaxed);
+    }
+
+    /// A cycle begins that should end by `deadline`; `false` when closed.
+    pub(super) fn fetching(&self, deadline: Tick) -> bool {
+        self.waiting(deadline);
         self.step(IDLE, FETCHING)
     }
 

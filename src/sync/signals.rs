@@ -4,9 +4,15 @@
 use std::io;
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+
+use crate::clock::Stop;
+
+/// More messages than this are not kept while nobody takes them: what is waiting already says all
+/// that another one would.
+const ROOM: usize = 16;
 
 /// What the outside asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +25,16 @@ pub enum Signal {
     Stop,
 }
 
-/// Takes the signals over for the rest of the process's life.
+/// Takes the signals over for the rest of the process's life. The [`Stop`] says as much as the
+/// first [`Signal::Stop`], to those who wait for something else.
 ///
 /// # Errors
 ///
 /// When the system refuses a handler or the thread.
-pub fn signals() -> io::Result<Receiver<Signal>> {
+pub fn signals() -> io::Result<(Receiver<Signal>, Stop)> {
     let mut caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
-    // Room for one of each: what is waiting already says all that another one would.
-    let (sender, receiver) = bounded(16);
+    let (sender, receiver) = unbounded();
+    let (mut stop_source, stop) = Stop::new();
     thread::Builder::new()
         .name("signals".into())
         .stack_size(64 * 1024)
@@ -43,13 +50,14 @@ pub fn signals() -> io::Result<Receiver<Signal>> {
                         Signal::Stop
                     }
                 };
-                // A full channel: a stop must get through, the others are there already.
+                // Never waits, or the second request to stop would not be heard.
                 if signal == Signal::Stop {
-                    let _ = sender.send(signal);
-                } else {
-                    let _ = sender.try_send(signal);
+                    stop_source.stop();
+                } else if sender.len() >= ROOM {
+                    continue;
                 }
+                let _ = sender.send(signal);
             }
         })?;
-    Ok(receiver)
+    Ok((receiver, stop))
 }

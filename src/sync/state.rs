@@ -160,6 +160,12 @@ impl State {
         self.secrets.get_mut(index)
     }
 
+    /// The index of the secret whose worker that is, while it is listened to.
+    #[must_use]
+    pub(super) fn index_of(&self, worker: u64) -> Option<usize> {
+        self.workers.get(&worker).copied()
+    }
+
     /// A later configuration was refused.
     pub(super) fn refuse(&mut self, error: String) {
         self.config_error = Some(error);

@@ -7,19 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, select, unbounded};
+use crossbeam_channel::{Receiver, never, select, unbounded};
 use log::{error, info};
 
-use super::crew::Crew;
+use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
 use super::signals::Signal;
 use super::state::{State, stalled};
 use super::watch::{Watch, Watched};
-use super::worker::Policy;
+use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
+use crate::failure::Failure;
 use crate::observe::Metrics;
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
@@ -27,14 +28,14 @@ use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
 /// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
 const TURN: Duration = Duration::from_secs(1);
 
-/// A changing state is shown at most this often.
+/// A changing state is shown at most this often; a large one less often, since all of it is made
+/// anew each time.
 const SHOW: Duration = Duration::from_millis(50);
+const SHOW_EACH: Duration = Duration::from_micros(100);
+const SHOW_MOST: Duration = Duration::from_secs(1);
 
 /// A thread that could not be started is tried again after this time.
 const START_AGAIN: Duration = Duration::from_secs(10);
-
-/// Tokens are given back within this time at exit.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// What the supervisor is made from.
 pub struct Start {
@@ -144,7 +145,7 @@ impl Supervisor {
             self.show(now);
             let next = self
                 .changed_since
-                .map_or(turn, |_| turn.min(self.shown + SHOW));
+                .map_or(turn, |_| turn.min(self.shown + self.show_every()));
             let alarm = self.clock.alarm(next);
             let (signals, changed) = (self.signals.clone(), self.changed.clone());
             select! {
@@ -157,7 +158,14 @@ impl Supervisor {
                         }
                     }
                 },
-                recv(changed) -> files => if let Ok(files) = files { self.files_changed(&files) },
+                recv(changed) -> files => match files {
+                    Ok(files) => self.files_changed(&files),
+                    // The watch is gone, by a defect: a closed channel would be ready for ever.
+                    Err(_) => {
+                        error!(target: "config", "changes of files are not seen any more: restart the daemon");
+                        self.changed = never();
+                    }
+                },
                 recv(self.events) -> event => if let Ok(event) = event { self.event(&event) },
                 recv(self.store_events) -> event => if let Ok(event) = event {
                     self.store_event(&event);
@@ -191,7 +199,9 @@ impl Supervisor {
         }
         let stores = self.stores.status();
         self.show_stores(&stores);
-        if self.outlook.turn(now) {
+        let noticed = self.outlook.turn(now);
+        // A lease on disk ends without an event.
+        if noticed || self.state.is_ready(now) != self.outlook.shows_ready() {
             self.changed_since.get_or_insert(now);
         }
     }
@@ -223,30 +233,37 @@ impl Supervisor {
             .start(&secret, &self.plan, &self.stores, Policy::Forever, None)
         {
             Ok(worker) => self.state.assign(index, worker),
-            Err(failure) => {
-                let next = now + START_AGAIN;
-                self.unstarted.insert(index, next);
-                if let Some(known) = self.state.secrets_mut().get_mut(index) {
-                    self.narrator.failed(known, &failure, 1, Some(next), now);
-                    self.outlook
-                        .metrics()
-                        .failed(&known.labels, failure.error_type);
-                    known.fail(failure, Some(next));
-                }
-                self.changed_since.get_or_insert(now);
-            }
+            Err(failure) => self.not_running(index, failure, now),
         }
     }
 
+    /// Nobody works on the secret, against our will: it fails, and is tried again.
+    fn not_running(&mut self, index: usize, failure: Failure, now: Tick) {
+        let next = now + START_AGAIN;
+        self.unstarted.insert(index, next);
+        if let Some(known) = self.state.secrets_mut().get_mut(index) {
+            self.narrator.failed(known, &failure, 1, Some(next), now);
+            self.outlook
+                .metrics()
+                .failed(&known.labels, failure.error_type);
+            known.fail(failure, Some(next));
+        }
+        self.changed_since.get_or_insert(now);
+    }
+
     fn event(&mut self, event: &Event) {
+        let now = self.clock.now();
         if matches!(event.report, Report::Ended) {
-            self.crew.ended(event.worker);
+            let told = self.crew.ended(event.worker);
+            if let (false, Some(index)) = (told, self.state.index_of(event.worker)) {
+                self.not_running(index, defect(), now);
+            }
             if self.to_retire && self.crew.nobody_leaves() {
                 self.to_retire = false;
                 self.stores.retire();
             }
         }
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let wall = self.clock.wall();
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
@@ -297,9 +314,14 @@ impl Supervisor {
             }));
     }
 
+    fn show_every(&self) -> Duration {
+        let secrets = u32::try_from(self.plan.secrets.len()).unwrap_or(u32::MAX);
+        SHOW_EACH.saturating_mul(secrets).clamp(SHOW, SHOW_MOST)
+    }
+
     /// Shows the state where it has changed, not too often.
     fn show(&mut self, now: Tick) {
-        if self.changed_since.is_none() || now.since(self.shown) < SHOW {
+        if self.changed_since.is_none() || now.since(self.shown) < self.show_every() {
             return;
         }
         self.changed_since = None;
@@ -374,6 +396,8 @@ impl Supervisor {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let diff = plan::diff(&self.plan, &plan);
         self.stores.apply(&plan);
+        // Before the first login reads them: no change after that is missed.
+        self.follow();
         for name in diff.removed.iter().chain(&diff.changed) {
             self.crew.stop(name);
         }
@@ -386,8 +410,7 @@ impl Supervisor {
                 self.metrics().forget_store(&store.name);
             }
         }
-        self.narrator
-            .retain_secrets(|name| plan.secrets.iter().any(|secret| secret.name == name));
+        self.narrator.retain(&plan);
         self.plan = plan;
         self.unstarted.clear();
         for index in 0..self.plan.secrets.len() {
@@ -405,7 +428,6 @@ impl Supervisor {
             self.to_retire = false;
             self.stores.retire();
         }
-        self.follow();
         notices(&self.plan.notices);
         info!(target: "config", path = display(&self.file), added = diff.added.len(),
             removed = diff.removed.len(), changed = diff.changed.len(),
@@ -426,7 +448,7 @@ impl Supervisor {
                 recv(alarm) -> _ => {}
             }
         }
-        self.stores.close(CLOSE_TIME);
+        self.stores.close(close_time(self.daemon.shutdown_timeout));
         self.outlook.close();
         info!(target: "sync", "stopped");
     }

@@ -119,7 +119,8 @@ impl Worker {
                     report: Report::Ended,
                 };
                 let events = self.events.clone();
-                self.run(&inbox, &stop, &pulse);
+                // A defect outside a cycle (those are caught there) still ends with a word.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.run(&inbox, &stop, &pulse)));
                 drop(alive);
                 let _ = events.send(ended);
             })?;
@@ -127,6 +128,8 @@ impl Worker {
     }
 
     fn run(mut self, inbox: &Receiver<Command>, stop: &Stop, pulse: &Pulse) {
+        // One that hangs in its write makes this one late, and seen to be.
+        pulse.waiting(self.clock.now() + self.budget);
         for predecessor in &self.after {
             select! {
                 recv(predecessor) -> _ => {}
@@ -161,12 +164,7 @@ impl Worker {
         let clock = &*self.clock;
         catch_unwind(AssertUnwindSafe(|| cycle.run(clock, stop, pulse))).unwrap_or_else(|_| {
             cycle.start_afresh();
-            Err(Trouble::from(Failure {
-                error_type: ErrorType::Panic,
-                message: "a defect in this program stopped the work on this secret".into(),
-                remedy: Some("the log names the place in the source; please report it".into()),
-                retry: Retry::Backoff(None),
-            }))
+            Err(Trouble::from(defect()))
         })
     }
 
@@ -275,6 +273,16 @@ impl Worker {
     }
 }
 
+/// The failure of a secret whose worker panicked.
+pub(super) fn defect() -> Failure {
+    Failure {
+        error_type: ErrorType::Panic,
+        message: "a defect in this program stopped the work on this secret".into(),
+        remedy: Some("the log names the place in the source; please report it".into()),
+        retry: Retry::Backoff(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,6 +338,14 @@ mod tests {
     }
 
     fn bench(policy: impl Fn(Tick) -> Policy, answers: Vec<Answer>) -> Bench {
+        bench_after(policy, answers, Vec::new())
+    }
+
+    fn bench_after(
+        policy: impl Fn(Tick) -> Policy,
+        answers: Vec<Answer>,
+        after: Vec<Receiver<Infallible>>,
+    ) -> Bench {
         let clock = ManualClock::new();
         clock.set_chance(1.0);
         let (sender, events) = unbounded();
@@ -371,7 +387,7 @@ mod tests {
             policy: policy(clock.now()),
             budget: Duration::from_secs(60),
             splay: Duration::from_secs(1),
-            after: Vec::new(),
+            after,
             clock: Arc::new(clock.clone()),
             events: sender,
         }
@@ -425,6 +441,24 @@ mod tests {
         bench.pass(1);
         assert!(matches!(bench.report(), Report::Synced { .. }));
         assert_eq!(bench.fetches(), 2);
+    }
+
+    #[test]
+    fn a_lease_is_replaced_before_its_end_and_a_hint_is_followed() {
+        let for_50 = |leased| -> Answer {
+            Box::new(move || {
+                Ok(Fetched {
+                    fields: Fields::default(),
+                    version: None,
+                    ttl: Some(Duration::from_secs(50)),
+                    leased,
+                })
+            })
+        };
+        let bench = bench(forever, vec![for_50(true), for_50(false)]);
+        assert_eq!(bench.next().1, Some(45));
+        bench.pass(45);
+        assert_eq!(bench.next().1, Some(50));
     }
 
     #[test]
@@ -493,6 +527,23 @@ mod tests {
         bench.clock.wait_for_sleepers(2);
         bench.clock.advance(Duration::from_secs(1));
         assert!(matches!(bench.report(), Report::Synced { .. }));
+    }
+
+    #[test]
+    fn one_that_waits_too_long_for_its_predecessor_is_late() {
+        let (before, gone) = bounded::<Infallible>(0);
+        let bench = bench_after(forever, vec![good()], vec![gone]);
+        let late = |secs| {
+            let at = bench.clock.now() + Duration::from_secs(secs);
+            bench.handle.pulse.is_late(at)
+        };
+        while !late(61) {
+            thread::yield_now();
+        }
+        assert!(!late(59));
+        drop(before);
+        assert!(matches!(bench.report(), Report::Synced { .. }));
+        assert!(!late(61), "now it rests");
     }
 
     #[test]

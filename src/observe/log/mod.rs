@@ -1,6 +1,7 @@
 //! The log: one record a line on stderr, as JSON or for people. Of other crates only warnings are
 //! taken, since what they tell below that is the traffic itself.
 
+mod defects;
 mod format;
 mod sink;
 
@@ -11,6 +12,7 @@ use ::log::LevelFilter;
 
 use crate::clock::Clock;
 
+pub use defects::report_defects;
 pub use sink::Sink;
 
 /// How a record is written.

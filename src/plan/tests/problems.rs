@@ -520,6 +520,25 @@ fn a_variable_is_only_a_warning_for_validate_in_addresses_and_credentials() {
 }
 
 #[test]
+fn a_variable_that_is_not_set_is_an_error_where_nothing_reads_the_key_too() {
+    let text = "\
+secretStore: {address: 'https://v', token: t, authMount: '${A}'}
+secrets:
+  - name: a
+    mountPath: ${B}
+    sources: {s: {key: k, mountPath: m}}
+    files: [{path: /s/a, field: s.x}]
+";
+    assert_eq!(
+        told(text, &[]),
+        [
+            "secretStore.authMount: the variable `A` is not set",
+            "secrets[0].mountPath: the variable `B` is not set"
+        ]
+    );
+}
+
+#[test]
 fn a_problem_behind_an_anchor_is_told_once_where_it_stands() {
     let text = "x-f: &f {path: /s/a, fild: x}\nsecretStore: {address: 'https://v', token: t}\nsecrets:\n\
         - {name: a, key: k, files: [*f]}\n- {name: b, key: k, files: [*f]}\n";

@@ -53,8 +53,9 @@ impl Writer {
             text
         };
         self.trim &= text.is_empty();
-        // White space, and what `guard` looks at, must stand where it stands.
-        let core = text.trim().trim_end_matches(['\\', '{']);
+        // White space must stand where it stands. A run of backslashes must not: the engine's
+        // parser looks through all of it at each of them.
+        let core = text.trim();
         if core.len() <= SHORT && !core.contains(MARK) {
             self.out.push_str(text);
             return;
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(write("\\"), "\\\\{{x}}");
         assert_eq!(write("{"), "{{emit \"{\"}}{{x}}");
         assert_eq!(write("\\{"), "\\\\{{emit \"{\"}}{{x}}");
+        assert_eq!(write(&"\\".repeat(100_000)), "\u{f8ff}0\u{f8ff}{{x}}");
     }
 
     #[test]

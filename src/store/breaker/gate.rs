@@ -92,6 +92,14 @@ impl Gate {
         Err(woken)
     }
 
+    /// Whether what was let through then would be now: the breaker is as it was.
+    #[must_use]
+    pub fn is_current(&self, pass: &Pass) -> bool {
+        let state = self.0.lock();
+        let ticket = pass.ticket.as_ref();
+        ticket.is_some_and(|ticket| state.breaker.is_current(ticket))
+    }
+
     /// The state that people see.
     #[must_use]
     pub fn state(&self) -> BreakerState {
@@ -199,7 +207,8 @@ impl Drop for Pass {
             let due = state.breaker.due();
             state.breaker.abandon(&ticket);
             // Somebody else may have the place.
-            if state.breaker.state() == BreakerState::HalfOpen {
+            if state.breaker.is_current(&ticket) && state.breaker.state() == BreakerState::HalfOpen
+            {
                 state.waiters.clear();
             }
             self.shared.ring_if_changed(&state, due);

@@ -256,6 +256,12 @@ pub(super) fn explain_tls(address: &str, error: &rustls::Error) -> HttpError {
             plain(&error.to_string())
         ))
         .remedy("does it ask for a client certificate? see `tlsClientCert` and `tlsClientKey`"),
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(
+            rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | rustls::PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => tls("the server speaks neither TLS 1.3 nor TLS 1.2".to_owned())
+            .remedy("let it speak one of them: older versions are not safe"),
         rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
             tls("the server does not know that name".to_owned())
                 .remedy("set `tlsServerName` to a name that it has a certificate for")

@@ -109,13 +109,13 @@ impl Origin {
             return Err("what is no URL".to_owned());
         };
         let host = uri.host().unwrap_or("");
+        // Not the path: whoever answers there has the request, and may put any of it into that.
         let shown = format!(
-            "`{}://{host}{}{}`",
+            "`{}://{host}{}`",
             uri.scheme_str().unwrap_or(""),
             uri.port()
                 .map(|port| format!(":{port}"))
                 .unwrap_or_default(),
-            uri.path()
         );
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
         let known = tls || uri.scheme() == Some(&Scheme::HTTP);
@@ -191,11 +191,11 @@ mod tests {
         assert_eq!(to("https://V.test:8200/v1/c"), Ok(format!("{base}/v1/c")));
         assert_eq!(to("//v.test:8200/v1/c"), Ok(format!("{base}/v1/c")));
         for (elsewhere, shown) in [
-            ("http://v.test:8200/v1/c", "`http://v.test:8200/v1/c`"),
-            ("https://v.test/v1/c?token=x", "`https://v.test/v1/c`"),
-            ("https://u:p@w.test:8200/", "`https://w.test:8200/`"),
-            ("//w.test/", "`https://w.test/`"),
-            ("ftp://v.test:8200/", "`ftp://v.test:8200/`"),
+            ("http://v.test:8200/v1/c", "`http://v.test:8200`"),
+            ("https://v.test/v1/c?token=x", "`https://v.test`"),
+            ("https://u:p@w.test:8200/", "`https://w.test:8200`"),
+            ("//w.test/", "`https://w.test`"),
+            ("ftp://v.test:8200/", "`ftp://v.test:8200`"),
             ("http://[", "what is no URL"),
             ("", "nowhere"),
         ] {

@@ -90,7 +90,8 @@ pub(super) fn meaning(operation: Operation, status: u16, body: &[u8]) -> Meaning
         401 => Meaning::Foreign,
         403 => refusal(errors.unwrap_or_default(), &items),
         404 => missing(envelope.as_ref(), &items, text),
-        _ => Meaning::Refused(text),
+        400..=499 => Meaning::Refused(text),
+        _ => Meaning::Garbage,
     }
 }
 
@@ -368,6 +369,8 @@ mod tests {
             assert_eq!(read(200, body), Meaning::Garbage, "{body}");
         }
         assert_eq!(read(204, ""), Meaning::Garbage);
+        assert_eq!(read(101, "{}"), Meaning::Garbage);
+        assert_eq!(read(999, "{}"), Meaning::Garbage);
         assert_eq!(meaning(Operation::Revoke, 204, b""), Meaning::Good);
         assert_eq!(read(200, "{}"), Meaning::Good);
         assert_eq!(read(400, "{}"), Meaning::Refused(None));

@@ -18,6 +18,10 @@ use crate::store::{SessionStatus, StoreError};
 /// counts.
 pub(super) const CALM: Duration = Duration::from_secs(5 * 60);
 
+/// A token that was looked up and found alive is not asked about again for this long: shorter than
+/// anybody notices if it is revoked meanwhile, longer than a crowd of doubters needs.
+const ASKED: Duration = Duration::from_secs(2);
+
 /// What a worker reports of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -215,13 +219,14 @@ impl Session {
 
     /// Whether a report would change nothing now.
     fn is_moot(&self, state: &State, refusal: Refusal) -> bool {
-        let recent = |at: Option<Tick>| at.is_some_and(|at| self.clock.now().since(at) < CALM);
+        let within =
+            |at: Option<Tick>, calm| at.is_some_and(|at| self.clock.now().since(at) < calm);
         match refusal {
-            Refusal::Dead => recent(state.alive),
+            Refusal::Dead => within(state.alive, ASKED),
             Refusal::Policy => match &self.plan.auth {
                 Auth::Token(Credential::Inline(_)) | Auth::None => true,
                 Auth::Token(Credential::File(_)) => false,
-                Auth::AppRole { .. } | Auth::Cert { .. } => recent(state.tried),
+                Auth::AppRole { .. } | Auth::Cert { .. } => within(state.tried, CALM),
             },
         }
     }
@@ -267,7 +272,8 @@ impl Session {
             expires: state
                 .expires
                 .filter(|_| state.token.is_some())
-                .map(|at| self.clock.wall() + at.since(self.clock.now())),
+                // A server may say any number: beyond the calendar is never.
+                .and_then(|at| self.clock.wall().checked_add(at.since(self.clock.now()))),
             failure: state.failure.clone(),
         }
     }
@@ -295,12 +301,14 @@ impl Session {
         (&self.nudged, &self.stop)
     }
 
-    /// For the keeper: changes the state and wakes who waits for that.
+    /// For the keeper: changes the state and wakes who waits for that. Who waits for a token is
+    /// woken, too, when it is another reason that there is none: it is theirs to tell.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
-        let had = state.token.is_some();
+        let (had, why) = (state.token.is_some(), state.reason());
         let result = change(&mut state);
-        if state.token.is_some() && !had {
+        let other_reason = state.failure.is_some() && state.reason() != why;
+        if !had && (state.token.is_some() || other_reason) {
             state.available.ring();
         }
         state.changed.ring();
@@ -313,6 +321,10 @@ impl Session {
 }
 
 impl State {
+    fn reason(&self) -> Option<String> {
+        self.failure.as_ref().map(|failure| failure.message.clone())
+    }
+
     fn unavailable(&self, failure: Failure) -> StoreError {
         StoreError {
             failure,

@@ -119,13 +119,15 @@ impl Facts {
         let ttl = Duration::from_secs(block.lease_duration);
         let facts = Self {
             told,
-            ttl: seconds(block.lease_duration),
+            // Nothing left of a life that had an end is no life without one.
+            ttl: self.ttl.map(|_| ttl),
             full: self.full.max(ttl),
             renewable: block.renewable,
             ..self.clone()
         };
         // A second of rounding is no sign of max-TTL.
-        let whole = ttl.is_zero() || ttl + Duration::from_secs(1) >= self.full;
+        let whole = ttl.saturating_add(Duration::from_secs(1)) >= self.full
+            && (!ttl.is_zero() || self.ttl.is_none());
         (facts, whole)
     }
 
@@ -175,11 +177,15 @@ pub(super) fn upkeep(facts: &Facts, chance: f64) -> Upkeep {
     }
 }
 
+/// The server tells whole seconds, rounded: so much less may be left.
+const ROUNDED: Duration = Duration::from_millis(500);
+
 /// Plans the login that replaces a token that cannot be extended: after 80–90 % of what is left.
 pub(super) fn before_the_end(facts: &Facts, chance: f64) -> Upkeep {
     match facts.ttl {
         Some(ttl) if facts.by_login => {
-            Upkeep::Login(facts.told + ttl.mul_f64(0.1f64.mul_add(chance, 0.8)))
+            let left = ttl.saturating_sub(ROUNDED);
+            Upkeep::Login(facts.told + left.mul_f64(0.1f64.mul_add(chance, 0.8)))
         }
         _ => Upkeep::Nothing,
     }
@@ -232,11 +238,14 @@ mod tests {
     fn what_cannot_be_renewed_is_replaced_before_its_end() {
         assert_eq!(
             upkeep(&facts(1000, false, true), 0.0),
-            Upkeep::Login(after(800))
+            Upkeep::Login(NOW + Duration::from_millis(799_600))
         );
         let mut batch = facts(1000, true, true);
         batch.batch = true;
-        assert_eq!(upkeep(&batch, 0.5), Upkeep::Login(after(850)));
+        assert_eq!(
+            upkeep(&batch, 0.5),
+            Upkeep::Login(NOW + Duration::from_millis(849_575))
+        );
     }
 
     #[test]
@@ -264,10 +273,14 @@ mod tests {
         assert!(!whole);
         assert_eq!(
             before_the_end(&shrunk, 0.0),
-            Upkeep::Login(after(26) + Duration::from_millis(13_600))
+            Upkeep::Login(after(26) + Duration::from_millis(13_200))
         );
         let (_, whole) = facts.renewed(after(13), &block(19));
         assert!(whole, "rounding");
+        // The last moment is rounded to nothing: no sign of a token without an end.
+        let (ended, whole) = shrunk.renewed(after(43), &block(0));
+        assert!(!whole);
+        assert_eq!(before_the_end(&ended, 0.5), Upkeep::Login(after(43)));
     }
 
     #[test]

@@ -36,6 +36,9 @@ fn the_bounds_of_a_template() {
         assert!(message.contains(expected), "{message}");
     }
     assert!(Template::compile(&"x".repeat(MAX_BYTES)).is_ok());
+    // Minutes, were they given to the engine.
+    let backslashes = format!("{{{{ .user }}}}{}", "\\".repeat(MAX_BYTES - 11));
+    assert!(Template::compile(&backslashes).is_ok());
 }
 
 /// Workers have 256 KiB of stack: the deepest template must fit, with the deepest data, and not
