@@ -237,6 +237,11 @@ fn a_token_lives_through_renewals_to_its_max_ttl_and_no_read_ever_fails() {
         bao.lookup(&last).is_none(),
         "still alive after a clean exit"
     );
+    assert_eq!(
+        proxy.count(is_revocation),
+        proxy.count(is_login),
+        "each token of a login once, replaced or in use"
+    );
     assert!(
         !daemon
             .log()
