@@ -7,25 +7,12 @@ mod support;
 
 use std::fs;
 
-use podman::{Podman, root};
+use podman::{Podman, commands, root};
 use serde_json::json;
 use support::OpenBao;
 
 fn guide() -> String {
     fs::read_to_string(root().join("docs/getting-started.md")).unwrap()
-}
-
-/// The shell commands of one section, in their order.
-fn commands(section: &str) -> String {
-    let guide = guide();
-    let section = guide
-        .split("\n## ")
-        .find(|part| part.starts_with(section))
-        .expect("the section");
-    let blocks = section.split("```sh\n").skip(1);
-    blocks
-        .map(|block| block.split("```").next().unwrap())
-        .collect()
 }
 
 #[test]
@@ -53,11 +40,16 @@ fn the_commands_for_podman_lead_to_a_service_that_reads_its_secret() {
     let settings = settings.replace("[containers]\n", "[containers]\nnetns = \"host\"\n");
     fs::write(dir.join("containers.conf"), settings).unwrap();
     let mut bash = podman.command("bash");
-    bash.args(["-euxo", "pipefail", "-c", &commands("Podman")])
-        .current_dir(&dir)
-        .env("CONTAINERS_CONF", dir.join("containers.conf"))
-        .env("VAULT_ADDR", bao.address())
-        .env("VAULT_TOKEN", "root");
+    bash.args([
+        "-euxo",
+        "pipefail",
+        "-c",
+        &commands("getting-started.md", "Podman"),
+    ])
+    .current_dir(&dir)
+    .env("CONTAINERS_CONF", dir.join("containers.conf"))
+    .env("VAULT_ADDR", bao.address())
+    .env("VAULT_TOKEN", "root");
     let said = podman::run(bash);
     said.expect_success("the commands of the guide");
     for wanted in ["as the guide says", "greeting", "in_sync"] {

@@ -51,6 +51,20 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The shell commands of one section of a page in docs/, in their order; before the first heading
+/// the section is the page's title.
+pub fn commands(page: &str, section: &str) -> String {
+    let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+    let section = text
+        .split("\n## ")
+        .find(|part| part.trim_start_matches("# ").starts_with(section))
+        .expect("the section");
+    let blocks = section.split("```sh\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap())
+        .collect()
+}
+
 /// A program that `make checkers` installs.
 pub fn checker(name: &str) -> Option<PathBuf> {
     let file = root().join(".tools/venv/bin").join(name);
