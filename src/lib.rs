@@ -12,11 +12,13 @@
 //! * [`files`]: bytes in, files on disk: path rules, staging, commit, clean-up.
 //! * [`config`]: the YAML file and the environment as they were written.
 //! * [`observe`]: is told what happened and shows it: log, metrics, HTTP, status file, systemd.
+//! * [`convert`]: manifests of External Secrets Operator in, a configuration out.
 //! * [`secret`], [`failure`], [`clock`]: the words that all rooms share.
 
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod convert;
 pub mod failure;
 pub mod files;
 pub mod observe;

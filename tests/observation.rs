@@ -548,6 +548,7 @@ fn a_failure_that_goes_on_is_one_line_and_its_end_another() {
 
     site.proxy.restore();
     let end = daemon.wait_for_log(SOON, |line| line.msg() == "the secret is current again");
+    // The last request that was seen may have been answered well already.
     assert!(end.json["failures"].as_u64().unwrap() >= 29, "{}", end.raw);
     assert!(end.json["failed_ms"].is_u64(), "{}", end.raw);
     daemon.wait_for_log(SOON, |line| line.msg() == "written");

@@ -203,6 +203,34 @@ fn a_credential_that_comes_in_time_is_good_enough() {
 }
 
 #[test]
+fn a_login_that_is_refused_is_final_after_one_attempt() {
+    let bao = OpenBao::shared();
+    let proxy = CountingProxy::start(bao.endpoint());
+    let (role_id, _) = bao.approle(&support::unique("refused"), &json!({}));
+    let config = format!(
+        "secretStore: {{ address: '{}', authMethod: approle, roleId: {role_id}, secretId: canary }}\n\
+         secrets:\n{}{}",
+        proxy.address(),
+        secret("a", "kv", "x"),
+        secret("b", "kv", "x")
+    );
+    let began = Instant::now();
+    let done =
+        Daemon::new(&config)
+            .status(1)
+            .any_stderr()
+            .run(&["run", "--once", "--timeout", "60s"]);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert_eq!(proxy.count(|r| r.target.ends_with("/login")), 1);
+    let said = words(&done.stderr).join("\n");
+    for name in ["`a`", "`b`"] {
+        assert!(said.contains(name), "{said}");
+    }
+    assert!(said.contains("invalid role or secret ID"), "{said}");
+    assert!(!done.stderr.contains("canary"));
+}
+
+#[test]
 fn a_credential_that_does_not_come_is_named_at_the_end() {
     let bao = OpenBao::shared();
     let config = format!(

@@ -196,7 +196,7 @@ fn a_token_lives_through_renewals_to_its_max_ttl_and_no_read_ever_fails() {
     let requests = proxy.requests();
     let failed: Vec<_> = requests
         .iter()
-        .filter(|r| r.status.is_none_or(|status| status >= 300) && !reads(r, "later"))
+        .filter(|r| r.status.is_some_and(|status| status >= 300) && !reads(r, "later"))
         .map(|r| format!("{} {} {:?}", r.method, r.target, r.status))
         .collect();
     assert!(failed.is_empty(), "{failed:?}");

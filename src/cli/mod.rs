@@ -3,6 +3,7 @@
 mod arguments;
 mod config_path;
 pub mod console;
+mod convert;
 pub mod exit;
 mod init;
 mod isready;
@@ -69,6 +70,7 @@ fn dispatch(words: &[String], environment: Environment) -> Exit {
         Command::Status(options) => {
             status::main(options.json, options.status_file.as_deref(), &environment)
         }
+        Command::Convert(options) => convert::main(&options, environment),
         Command::Init(_) => init::main(),
         Command::Version(_) => version::main(),
     }

@@ -6,7 +6,20 @@ use super::arguments::{Command, Instead, usage};
 use crate::config;
 
 /// Options that take the next word as their value.
-const VALUED: [&str; 2] = ["--timeout", "--status-file"];
+const VALUED: [&str; 12] = [
+    "--timeout",
+    "--status-file",
+    "-o",
+    "--output",
+    "--from",
+    "--output-dir",
+    "--mount-path",
+    "--kv-version",
+    "--vault-addr",
+    "--vault-token",
+    "--vault-role-id",
+    "--vault-secret-id",
+];
 
 /// `[-c PATH] COMMAND OPTIONS…`, whatever order the words came in.
 pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
@@ -14,6 +27,8 @@ pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
     let mut config = None;
     let mut command: Option<String> = None;
     let mut others = Vec::new();
+    // `-`, which the parser would take for an option, and what is behind a `--`.
+    let mut plain = Vec::new();
     let (mut help, mut version) = (false, false);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -32,10 +47,10 @@ pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
                 others.push(word);
                 others.extend(words.next());
             }
-            "--" => {
-                others.push(word);
-                others.extend(words.by_ref());
-            }
+            "--" => plain.extend(words.by_ref()),
+            // The same option under another name.
+            "--query" => others.push("--query-vault".to_owned()),
+            "-" if command.is_some() => plain.push(word),
             option if option.starts_with('-') && option.len() > 1 => others.push(word),
             "help" if command.is_none() && !help => help = true,
             _ if command.is_none() => command = Some(word),
@@ -57,6 +72,8 @@ pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
         .flatten()
         .chain([command.unwrap_or_else(|| "run".to_owned())])
         .chain(others)
+        .chain((!plain.is_empty()).then(|| "--".to_owned()))
+        .chain(plain)
         .collect())
 }
 

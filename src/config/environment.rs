@@ -33,6 +33,14 @@ impl Environment {
         self.not_text.iter().map(String::as_str)
     }
 
+    /// The same with another value for a variable (of the command line); empty is as good as not set
+    /// for most.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.values.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// The value of a variable, empty or not.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

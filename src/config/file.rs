@@ -54,6 +54,15 @@ pub(crate) fn read(file: &Path, report: &mut Report) -> Result<(Source, Document
         problems: vec![problem],
         lines: Default::default(),
     })?;
+    read_text(file, text, report)
+}
+
+/// The same for a text that is at hand; `file` is what messages call it.
+pub(crate) fn read_text(
+    file: &Path,
+    text: Zeroizing<String>,
+    report: &mut Report,
+) -> Result<(Source, Document), Problems> {
     let source = Source::new(file.to_owned(), text);
     let document = parse(&source, report)?;
     Ok((source, document))

@@ -138,7 +138,9 @@ pub(crate) fn unparsed(line: &str, is_value: impl Fn(&str) -> bool) -> String {
         .next()
         .unwrap_or_default()
         .trim_matches([' ', '"', '\'']);
-    if is_value(key) && !suspicious {
+    // Several keys in one line: only the first is known to be harmless.
+    let flow = line.split(',').skip(1).any(|rest| rest.contains(':'));
+    if is_value(key) && !suspicious && !flow {
         return line.to_owned();
     }
     match line.find(':') {

@@ -30,7 +30,7 @@ pub use sample::SAMPLE;
 pub(crate) use document::{Document, Secret, Store, check_name};
 pub(crate) use duration::{DurationError, parse as parse_duration, show as show_duration};
 pub(crate) use expand::{ExpandError, expand};
-pub(crate) use file::{Source, read};
+pub(crate) use file::{Source, read, read_text};
 pub(crate) use mask::may_hold_credential;
 pub(crate) use merge::shown;
 pub(crate) use overrides::{apply as apply_overrides, names_a_server};

@@ -19,7 +19,7 @@ fn refused(message: &str) -> Refusal {
 ///
 /// What is wrong, to follow the quoted address; one with an `@` may hold a password and is not to
 /// be quoted.
-pub(super) fn parse(text: &str) -> Result<Address, Refusal> {
+pub(crate) fn parse(text: &str) -> Result<Address, Refusal> {
     let text = text.trim();
     let (scheme, rest) = text
         .split_once("://")

@@ -133,7 +133,6 @@ impl Claims {
         if let Some(parent) = path.parent()
             && let Some(claim) = self.paths.get(parent)
             && claim.is_dir
-            && !is_dir
         {
             return Some(format!(
                 "`{}` is the `dir` of {}: nothing else may be written in it",
@@ -164,7 +163,7 @@ impl Claims {
                     claim.key
                 ));
             }
-            if other.parent() == Some(path) && !claim.is_dir {
+            if other.parent() == Some(path) {
                 return Some(format!(
                     "`{}` is written by {}: nothing else may be written in a `dir`",
                     other.display(),
@@ -173,5 +172,24 @@ impl Claims {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_directly_in_a_dir_stands_in_the_way_of_a_field_of_its_name() {
+        let mut claims = Claims::default();
+        let claim = |key: &str| Claim {
+            is_dir: true,
+            key: key.to_owned(),
+        };
+        claims.paths.insert("/a".into(), claim("files[0]"));
+        assert!(claims.conflict(Path::new("/a/b"), true).is_some());
+        assert!(claims.conflict(Path::new("/a/b/c"), false).is_none());
+        claims.paths.insert("/x/y".into(), claim("files[1]"));
+        assert!(claims.conflict(Path::new("/x"), true).is_some());
     }
 }

@@ -31,7 +31,33 @@ const MOST_SECRETS: u64 = 10_000;
 /// Every problem at once, each with its place.
 pub fn load(file: &Path, environment: &Environment, purpose: Purpose) -> Result<Plan, Problems> {
     let mut report = Report::default();
-    let (source, document) = config::read(file, &mut report)?;
+    let read = config::read(file, &mut report)?;
+    plan(file, read, report, environment, purpose)
+}
+
+/// Resolves a configuration that is at hand as text; `file` is what messages call it.
+///
+/// # Errors
+///
+/// Every problem at once, each with its place.
+pub fn load_text(
+    file: &Path,
+    text: String,
+    environment: &Environment,
+    purpose: Purpose,
+) -> Result<Plan, Problems> {
+    let mut report = Report::default();
+    let read = config::read_text(file, text.into(), &mut report)?;
+    plan(file, read, report, environment, purpose)
+}
+
+fn plan(
+    file: &Path,
+    (source, document): (Source, Document),
+    report: Report,
+    environment: &Environment,
+    purpose: Purpose,
+) -> Result<Plan, Problems> {
     let mut scope = Scope {
         environment,
         purpose,

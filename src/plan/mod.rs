@@ -5,7 +5,7 @@
 //! It uses the vocabulary of `render` and `files`, which know nothing of it; `store` and `sync`
 //! read it. It knows nothing of threads or the network.
 
-mod address;
+pub(crate) mod address;
 mod auth;
 mod claims;
 mod credentials;
@@ -27,7 +27,7 @@ pub use crate::config::Daemon;
 pub use credentials::{CredentialProblem, inspect};
 pub use describe::describe;
 pub use diff::{Diff, diff};
-pub use load::load;
+pub use load::{load, load_text};
 pub use model::{
     Address, Auth, Credential, Demand, Interval, KvVersion, Layout, Notice, Output, Plan, Proxy,
     Secret, SessionKey, SessionPlan, Source, StorePlan, TlsFiles, TrustedRoots,

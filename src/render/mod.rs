@@ -18,6 +18,7 @@ mod yaml;
 pub use content::{Content, Data, Encoding, FieldPath, Format, Limits, Piece, Rendered};
 pub use error::{RenderError, TemplateError};
 pub use template::Template;
+pub(crate) use template::is_helper;
 
 use std::collections::BTreeMap;
 

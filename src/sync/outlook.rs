@@ -174,9 +174,13 @@ impl Outlook {
     }
 
     fn serve(&mut self, now: Tick) {
-        let Some(address) = self.address.filter(|_| self.server.is_none()) else {
+        let Some(address) = self
+            .address
+            .filter(|_| !self.server.as_ref().is_some_and(Server::is_alive))
+        else {
             return;
         };
+        self.server = None;
         match Server::start(address, Arc::clone(&self.board), Arc::clone(&self.clock)) {
             Ok(server) => {
                 info!(target: "http", address = server.address().to_string(); "serving health, status and metrics");

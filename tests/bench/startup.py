@@ -350,6 +350,8 @@ class Bench:
                 wait_until(lambda: file.read_text() == wanted, "the new file", daemon.tell,
                            pause=0.0005)
                 took.append(1000 * (time.monotonic() - begin))
+                # One secret may cost 20 requests a second; more are held back, as they should be.
+                time.sleep(0.15)
         for share in (50, 95):
             figure(f"p{share}", f"{percentile(took, share):.1f} ms", len(took))
 

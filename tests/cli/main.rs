@@ -47,7 +47,7 @@ fn usage_errors_are_exit_code_two_and_on_standard_error() {
 
 #[test]
 fn commands_of_later_versions_are_unknown() {
-    for command in ["convert", "explain", "doctor", "policy"] {
+    for command in ["explain", "doctor", "policy"] {
         usage(&[command], &format!("unknown command `{command}`"));
     }
 }
@@ -91,6 +91,8 @@ Commands:
                     understood.
   init              Print a commented sample configuration.
   status            Show the daemon's secrets and their state.
+  convert           Turn manifests of External Secrets Operator, or an agent's
+                    configuration, into a configuration.
   version           Print version, git revision, commit date, target and
                     compiler.
 

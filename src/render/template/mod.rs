@@ -134,6 +134,11 @@ impl Template {
     }
 }
 
+/// Whether templates have a helper of that name.
+pub(crate) fn is_helper(name: &str) -> bool {
+    functions::find(name).is_some()
+}
+
 /// The error for people: our own where we raised one, since the engine's may quote values.
 fn told(budget: &Budget, error: &handlebars::RenderError) -> RenderError {
     let mut fault = budget.fault().unwrap_or_else(|| RenderError {

@@ -96,9 +96,13 @@ impl Asked<'_> {
                 .with_remedy(
                     "look at the proxy or load balancer before the server; the token is kept",
                 ),
+            // Whoever passes once is done with it; a keeper tries again by its own pace.
             Meaning::CredentialRefused(text) => self.failed(
                 T::Auth,
-                soon,
+                match self.operation {
+                    Operation::Login | Operation::Unwrap => Retry::Settled,
+                    _ => soon,
+                },
                 &self.with(
                     &format!("the server refused the credential ({status})"),
                     text.as_deref(),
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_always_tried_again() {
+    fn a_login_that_fails_may_pass_by_itself_unless_the_credential_was_refused() {
         for (status, body, error_type) in [
             (
                 400,
@@ -331,7 +335,13 @@ mod tests {
         ] {
             let failure = told(Operation::Login, status, body, "").failure;
             assert_eq!(failure.error_type, error_type, "{status} {body}");
-            assert_eq!(failure.retry, Retry::Backoff(None), "{status} {body}");
+            let refused = (400..=403).contains(&status) && error_type == ErrorType::Auth;
+            let pace = if refused {
+                Retry::Settled
+            } else {
+                Retry::Backoff(None)
+            };
+            assert_eq!(failure.retry, pace, "{status} {body}");
         }
     }
 

@@ -100,6 +100,8 @@ struct Keeper {
     facts: Facts,
     upkeep: Upkeep,
     retry_at: Option<Tick>,
+    /// New files could not be made use of, for a reason that may pass.
+    unread: bool,
     /// The store is held to be down: closes when it is back.
     hold: Option<Receiver<Infallible>>,
     revived: Option<Tick>,
@@ -137,6 +139,7 @@ impl Keeper {
             tools,
             upkeep: Upkeep::Nothing,
             retry_at: None,
+            unread: false,
             hold: None,
             revived: None,
             aside: None,
@@ -182,6 +185,7 @@ impl Keeper {
             dead: state.dead,
             policy: state.policy,
             files: state.files,
+            unread: self.unread,
             login: self.can_log_in(),
             tried: state.tried,
             revived: self.revived,
@@ -215,6 +219,7 @@ impl Keeper {
     fn acquire(&mut self, why: Why, stop: &Stop) {
         let now = self.tools.clock.now();
         self.hold = None;
+        self.unread = false;
         let login = self.can_log_in();
         let (current, aside) = self.session.update(|state| {
             state.busy = true;
@@ -327,6 +332,7 @@ impl Keeper {
             }
         }
         self.pace(&error);
+        self.unread = why == Why::Files && !is_credential(&error);
         self.session.update(|state| {
             state.failure = Some(error.failure);
             state.unsure.clone_from(&state.failure);
@@ -341,7 +347,12 @@ impl Keeper {
             // Woken when the store is back, and in any case some time.
             self.tools.daemon.max_backoff
         } else {
-            self.backoff.after(error.failure.retry, clock)
+            // A refused credential may be replaced on disk or on the server at any time.
+            let retry = match error.failure.retry {
+                Retry::Settled if self.can_log_in() => Retry::Backoff(None),
+                retry => retry,
+            };
+            self.backoff.after(retry, clock)
         };
         self.hold.clone_from(&error.wake);
         self.retry_at = Some(clock.now() + wait);

@@ -13,7 +13,7 @@ use crate::secret::Fields;
 use crate::store::Fetched;
 
 /// The path and query of a read, below `/v1/`, each segment percent-encoded.
-pub(super) fn request_path(source: &Source) -> String {
+pub(crate) fn request_path(source: &Source) -> String {
     let mut path = encoded(&policy_path(source));
     if let (KvVersion::V2, Some(version), false) = (source.kv, source.version, source.metadata) {
         let _ = write!(path, "?version={version}");
@@ -32,7 +32,7 @@ pub(super) fn policy_path(source: &Source) -> String {
 }
 
 /// A path of several segments with each of them percent-encoded (RFC 3986: all but `unreserved`).
-pub(super) fn encoded(path: &str) -> String {
+pub(crate) fn encoded(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
@@ -49,7 +49,7 @@ pub(super) fn encoded(path: &str) -> String {
 /// # Errors
 ///
 /// What the body lacks; it never quotes it.
-pub(super) fn fetched(source: &Source, body: &[u8]) -> Result<Fetched, String> {
+pub(crate) fn fetched(source: &Source, body: &[u8]) -> Result<Fetched, String> {
     let envelope = Envelope::parse(body).ok_or("the body is not the JSON of the API")?;
     let data = envelope.data.ok_or("the body has no `data`")?;
     let (fields, version) = match (source.kv, source.metadata) {

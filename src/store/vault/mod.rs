@@ -25,4 +25,5 @@ mod unwrapped;
 mod upkeep;
 mod wire;
 
+pub(crate) use kv::{encoded, fetched, request_path};
 pub(crate) use store::{Retired, Surroundings, VaultStore};

@@ -18,6 +18,10 @@ use crate::store::{SessionStatus, StoreError};
 /// counts.
 pub(super) const CALM: Duration = Duration::from_secs(5 * 60);
 
+/// A token that was looked up and found alive is not asked about again for this long: shorter than
+/// anybody notices if it is revoked meanwhile, longer than a crowd of doubters needs.
+const ASKED: Duration = Duration::from_secs(2);
+
 /// What a worker reports of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -215,13 +219,14 @@ impl Session {
 
     /// Whether a report would change nothing now.
     fn is_moot(&self, state: &State, refusal: Refusal) -> bool {
-        let recent = |at: Option<Tick>| at.is_some_and(|at| self.clock.now().since(at) < CALM);
+        let within =
+            |at: Option<Tick>, calm| at.is_some_and(|at| self.clock.now().since(at) < calm);
         match refusal {
-            Refusal::Dead => recent(state.alive),
+            Refusal::Dead => within(state.alive, ASKED),
             Refusal::Policy => match &self.plan.auth {
                 Auth::Token(Credential::Inline(_)) | Auth::None => true,
                 Auth::Token(Credential::File(_)) => false,
-                Auth::AppRole { .. } | Auth::Cert { .. } => recent(state.tried),
+                Auth::AppRole { .. } | Auth::Cert { .. } => within(state.tried, CALM),
             },
         }
     }

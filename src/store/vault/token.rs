@@ -126,8 +126,8 @@ impl Facts {
             ..self.clone()
         };
         // A second of rounding is no sign of max-TTL.
-        let whole =
-            ttl + Duration::from_secs(1) >= self.full && (!ttl.is_zero() || self.ttl.is_none());
+        let whole = ttl.saturating_add(Duration::from_secs(1)) >= self.full
+            && (!ttl.is_zero() || self.ttl.is_none());
         (facts, whole)
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Situation {
     pub(super) policy: bool,
     /// Credential files have changed.
     pub(super) files: bool,
+    /// They have changed, and could not be made use of for a reason that may pass.
+    pub(super) unread: bool,
     /// There is a login to repeat; else the token is somebody else's.
     pub(super) login: bool,
     /// When the last login was tried.
@@ -93,16 +95,16 @@ pub(super) fn next(s: &Situation) -> Step {
             Step::Acquire(Why::Policy)
         };
     }
-    match (
-        s.upkeep
-            .due()
-            .map(|due| s.retry_at.map_or(due, |at| due.max(at))),
-        s.upkeep,
-    ) {
-        (Some(due), _) if due > s.now => Step::Wait(Some(due)),
+    let paced = |due: Tick| s.retry_at.map_or(due, |at| due.max(at));
+    if s.unread && !s.login && paced(s.now) <= s.now {
+        return Step::Acquire(Why::Files);
+    }
+    let again = s.retry_at.filter(|_| s.unread && !s.login);
+    match (s.upkeep.due().map(paced), s.upkeep) {
+        (Some(due), _) if due > s.now => Step::Wait(Some(again.map_or(due, |at| due.min(at)))),
         (Some(_), Upkeep::Renew(_)) => Step::Renew,
         (Some(_), Upkeep::Login(_)) => Step::Acquire(Why::Ending),
-        _ => Step::Wait(None),
+        _ => Step::Wait(again),
     }
 }
 
@@ -124,6 +126,7 @@ mod tests {
             dead: false,
             policy: false,
             files: false,
+            unread: false,
             login: true,
             tried: Some(Tick::default()),
             revived: None,
@@ -145,6 +148,21 @@ mod tests {
         s.retry_at = Some(at(7));
         assert_eq!(next(&s), Step::Wait(Some(at(7))));
         s.files = true;
+        assert_eq!(next(&s), Step::Acquire(Why::Files));
+    }
+
+    #[test]
+    fn a_token_file_whose_token_could_not_be_tried_is_tried_again_in_time() {
+        let mut s = Situation {
+            login: false,
+            unread: true,
+            retry_at: Some(at(3)),
+            ..calm()
+        };
+        assert_eq!(next(&s), Step::Wait(Some(at(3))));
+        s.upkeep = Upkeep::Renew(at(9));
+        assert_eq!(next(&s), Step::Wait(Some(at(3))));
+        s.now = at(3);
         assert_eq!(next(&s), Step::Acquire(Why::Files));
     }
 

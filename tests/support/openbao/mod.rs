@@ -69,6 +69,11 @@ impl OpenBao {
         }))
     }
 
+    /// The server program, for those who put it into a container.
+    pub fn program() -> PathBuf {
+        binary::find()
+    }
+
     /// The authority to trust, where it speaks TLS.
     pub fn ca(&self) -> &Path {
         self.ca.as_deref().expect("a server built with `.tls()`")

@@ -1,0 +1,250 @@
+//! `data` and `dataFrom`.
+
+use super::Decode;
+use super::Entry;
+use super::Find;
+use super::From;
+use super::FromWhat;
+use super::Merge;
+use super::Remote;
+use super::Rewrite;
+use super::StoreRef;
+use super::store_ref;
+use crate::convert::object::Object as Fields;
+use crate::convert::property;
+use crate::convert::remark::Teller;
+use crate::convert::remark::shown;
+use crate::convert::tree::Node;
+
+pub(super) fn entry(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<Entry> {
+    let mut fields = Fields::of(node, at, teller);
+    let key = fields.text("secretKey", teller);
+    let remote = fields.object("remoteRef", teller);
+    let store = source_ref(&mut fields, teller).0;
+    let found = match (key, remote) {
+        (Some(key), Some(section)) => Some(Entry {
+            at: at.to_owned(),
+            key,
+            remote: remote_ref(section, teller),
+            store,
+        }),
+        (None, _) => {
+            teller.warn(at, "without `secretKey`: left out");
+            None
+        }
+        (Some(key), None) => {
+            teller.warn(
+                at,
+                format!("`{}` without `remoteRef`: left out", shown(&key)),
+            );
+            None
+        }
+    };
+    fields.finish(teller);
+    found
+}
+
+/// The store of an entry, and its generator.
+pub(super) fn source_ref(
+    fields: &mut Fields<'_>,
+    teller: &mut Teller<'_>,
+) -> (Option<StoreRef>, Option<String>) {
+    let Some(mut source) = fields.object("sourceRef", teller) else {
+        return (None, None);
+    };
+    let store = store_ref(&mut source, "storeRef", teller);
+    let generator = source.object("generatorRef", teller).map(|mut generator| {
+        let kind = generator.text("kind", teller).unwrap_or_default();
+        let name = generator.text("name", teller).unwrap_or_default();
+        generator.take("apiVersion");
+        generator.finish(teller);
+        format!("the generator {} `{}`", shown(&kind), shown(&name))
+    });
+    source.finish(teller);
+    (store, generator)
+}
+
+pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
+    let mut fields = Fields::of(node, at, teller);
+    let extract = fields.object("extract", teller);
+    let find = fields.object("find", teller);
+    let (store, generator) = source_ref(&mut fields, teller);
+    let mut rewrite = Vec::new();
+    for (at, item) in fields.list("rewrite", teller) {
+        rewrite.extend(rewrite_of(item, &at, teller));
+    }
+    let what = match (extract, find, generator) {
+        (Some(section), _, _) => FromWhat::Extract(remote_ref(section, teller)),
+        (None, Some(section), _) => FromWhat::Find(find_of(section, teller)),
+        (None, None, Some(generator)) => FromWhat::Nothing(format!(
+            "{generator} makes values of its own: the daemon only carries secrets"
+        )),
+        // Before version 1beta1 the key stood here.
+        (None, None, None) => match fields.take("key") {
+            Some(_) => FromWhat::Extract(remote_ref(Fields::of(node, at, teller), teller)),
+            None => FromWhat::Nothing("neither `extract` nor `find`".to_owned()),
+        },
+    };
+    if node.get("key").is_some() {
+        for key in ["property", "version"] {
+            fields.take(key);
+        }
+    }
+    fields.finish(teller);
+    From {
+        at: at.to_owned(),
+        what,
+        rewrite,
+        store,
+    }
+}
+
+pub(super) fn find_of(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Find {
+    let mut find = Find {
+        path: fields.text("path", teller).unwrap_or_default(),
+        regexp: None,
+        tags: Vec::new(),
+        decode: decode(&mut fields, "decodingStrategy", teller),
+        unicode: unicode(&mut fields, teller),
+    };
+    if let Some(mut name) = fields.object("name", teller) {
+        find.regexp = Some(name.text("regexp", teller).unwrap_or_default());
+        name.finish(teller);
+    }
+    if let Some(mut tags) = fields.object("tags", teller) {
+        for (key, node) in tags.take_all() {
+            find.tags
+                .push((key.to_owned(), node.text().unwrap_or_default()));
+        }
+    }
+    fields.default_only(
+        "nullBytePolicy",
+        &["Ignore"],
+        "the daemon writes every byte",
+        teller,
+    );
+    fields.finish(teller);
+    find
+}
+
+pub(super) fn rewrite_of(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<Rewrite> {
+    let mut fields = Fields::of(node, at, teller);
+    let merge = fields.object("merge", teller);
+    let regexp = fields.object("regexp", teller);
+    let transform = fields.take("transform");
+    fields.finish(teller);
+    if let Some(mut section) = merge {
+        let mut merge = Merge {
+            strict: section.text("priorityPolicy", teller).as_deref() != Some("IgnoreNotFound"),
+            ignore_conflicts: section.text("conflictPolicy", teller).as_deref() == Some("Ignore"),
+            ..Merge::default()
+        };
+        let json = section.text("strategy", teller).as_deref() == Some("JSON");
+        let into = section.text("into", teller).unwrap_or_default();
+        merge.into = json.then_some(into);
+        for (_, item) in section.list("priority", teller) {
+            merge.priority.extend(item.text());
+        }
+        section.finish(teller);
+        return Some(Rewrite::Merge(merge));
+    }
+    if let Some(mut section) = regexp {
+        let source = section.text("source", teller).unwrap_or_default();
+        let target = section.text("target", teller).unwrap_or_default();
+        section.finish(teller);
+        return Some(Rewrite::Regexp { source, target });
+    }
+    if transform.is_some() {
+        return Some(Rewrite::Other("`transform`".to_owned()));
+    }
+    None
+}
+
+pub(super) fn remote_ref(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Remote {
+    let at = fields.at.clone();
+    let property_text = fields.text("property", teller).unwrap_or_default();
+    let version_at = fields.at_of("version");
+    let version = match fields.filled("version", teller) {
+        None => None,
+        Some(text) => match text.parse() {
+            Ok(0) => None,
+            Ok(number) => Some(number),
+            Err(_) => {
+                teller.warn(
+                    &version_at,
+                    format!(
+                        "`{}` is no version of a KV secret: the latest is read",
+                        shown(&text)
+                    ),
+                );
+                None
+            }
+        },
+    };
+    let metadata_at = fields.at_of("metadataPolicy");
+    let metadata = match fields.text("metadataPolicy", teller).as_deref() {
+        None | Some("" | "None") => false,
+        Some("Fetch") => true,
+        Some(other) => {
+            teller.warn(
+                &metadata_at,
+                format!("`{}` is not a policy: taken as `None`", shown(other)),
+            );
+            false
+        }
+    };
+    let remote = Remote {
+        key: fields.text("key", teller).unwrap_or_default(),
+        property: (!property_text.is_empty()).then(|| property::parse(&property_text)),
+        property_text,
+        version,
+        decode: decode(&mut fields, "decodingStrategy", teller),
+        metadata,
+        unicode: unicode(&mut fields, teller),
+        at,
+    };
+    fields.default_only(
+        "nullBytePolicy",
+        &["Ignore"],
+        "the daemon writes every byte",
+        teller,
+    );
+    // Seen around the old shape of `dataFrom`; looked at by whoever called.
+    for key in ["extract", "find", "sourceRef", "rewrite"] {
+        fields.take(key);
+    }
+    fields.finish(teller);
+    remote
+}
+
+pub(super) fn decode(fields: &mut Fields<'_>, key: &str, teller: &mut Teller<'_>) -> Decode {
+    let at = fields.at_of(key);
+    match fields.text(key, teller).as_deref() {
+        None | Some("" | "None") => Decode::None,
+        Some("Base64") => Decode::Base64,
+        Some("Base64URL") => Decode::Base64Url,
+        Some("Auto") => Decode::Auto,
+        Some(other) => {
+            teller.warn(
+                &at,
+                format!("`{}` is not a strategy: taken as `None`", shown(other)),
+            );
+            Decode::None
+        }
+    }
+}
+
+pub(super) fn unicode(fields: &mut Fields<'_>, teller: &mut Teller<'_>) -> bool {
+    let at = fields.at_of("conversionStrategy");
+    match fields.text("conversionStrategy", teller).as_deref() {
+        None | Some("" | "Default" | "None") => false,
+        Some("Unicode") => true,
+        Some(other) => {
+            teller.warn(
+                &at,
+                format!("`{}` is not a strategy: taken as `Default`", shown(other)),
+            );
+            false
+        }
+    }
+}
