@@ -44,7 +44,12 @@ def main():
             bench.steady(options.secrets, idle=True)
             bench.steady(1, idle=False)
             bench.steady_agent()
-            bench.refreshes()
+            bench.refreshes("disk")
+            if os.access("/dev/shm", os.W_OK):
+                with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+                    bench.base = pathlib.Path(memory)
+                    bench.refreshes("tmpfs")
+                bench.base = work
             bench.on_demand()
 
 
@@ -193,6 +198,7 @@ class Bench:
 
     def __init__(self, options, server, work):
         self.options, self.server, self.work = options, server, work
+        self.base = self.work
         self.runs = 0
         for number in range(options.secrets):
             server.put(number, 0)
@@ -297,10 +303,10 @@ class Bench:
             process.kill()
             process.wait()
 
-    def refreshes(self):
+    def refreshes(self, where):
         """Every second, of secrets that change all the time; by the daemon's own log."""
         count = min(20, self.options.secrets)
-        title(f"a refresh every second of {plural(count)} that change, two files each")
+        title(f"a refresh every second of {plural(count)} that change, two files each, on {where}")
         with Daemon(self, "refresh", count, "1s") as daemon:
             ended = threading.Event()
             writer = threading.Thread(target=self.keep_changing, args=(count, ended), daemon=True)
@@ -318,6 +324,40 @@ class Bench:
             figure(f"wake-up to files in place, p{share}",
                    f"{percentile(took, share):.0f} ms", len(took))
         figure("processor for each that wrote", f"{1000 * used / len(took):.2f} ms", len(took))
+        for number in range(count):
+            self.server.put(number, 0)
+        self.agent_refreshes()
+
+    def agent_refreshes(self):
+        """The same work for the agent; a refresh is a new file of a secret."""
+        count = min(20, self.options.secrets)
+        out = self.fresh_directory("agent-refresh")
+        config = self.agent_config(out, exits=False, count=count, interval="1s")
+        files = [out / f"s{number}.{FIELDS[0]}" for number in range(count)]
+        with open(out.parent / "log", "wb") as log:
+            process = spawn([self.options.bao, "agent", f"-config={config}"], {},
+                            stdout=log, stderr=log)
+        ended = threading.Event()
+        writer = threading.Thread(target=self.keep_changing, args=(count, ended), daemon=True)
+        try:
+            wait_until(lambda: all(file.exists() for file in files), "the agent's files")
+            writer.start()
+            seen, done, begin = {}, 0, processor(process.pid)
+            end = time.monotonic() + PATIENCE
+            while done < self.options.refreshes and time.monotonic() < end:
+                for file in files:
+                    inode = file.stat().st_ino
+                    done += seen.get(file, inode) != inode
+                    seen[file] = inode
+                time.sleep(0.02)
+            used = processor(process.pid) - begin
+        finally:
+            ended.set()
+            if writer.is_alive():
+                writer.join()
+            process.kill()
+            process.wait()
+        figure("bao agent, processor for each that wrote", f"{1000 * used / max(1, done):.2f} ms", done)
         for number in range(count):
             self.server.put(number, 0)
 
@@ -357,7 +397,7 @@ class Bench:
 
     def fresh_directory(self, name):
         self.runs += 1
-        out = self.work / f"{self.runs}-{name}" / "out"
+        out = self.base / f"{self.runs}-{name}" / "out"
         out.mkdir(parents=True)
         return out
 
@@ -382,7 +422,7 @@ class Bench:
         file.write_text("\n".join(text) + "\n")
         return file
 
-    def agent_config(self, out, exits):
+    def agent_config(self, out, exits, count=None, interval=None):
         text = [
             f'vault {{ address = "{self.server.address}"\n ca_cert = "{self.server.ca}" }}',
             'auto_auth {\n method "approle" {\n  config = {',
@@ -391,7 +431,9 @@ class Bench:
             "   remove_secret_id_file_after_reading = false\n  }\n }\n}",
             f"exit_after_auth = {str(exits).lower()}",
         ]
-        for number in range(self.options.secrets):
+        if interval:
+            text.append(f'template_config {{ static_secret_render_interval = "{interval}" }}')
+        for number in range(count or self.options.secrets):
             for field in FIELDS:
                 body = (f'{{{{ with secret \\"secret/data/bench/s{number}\\" }}}}'
                         f"{{{{ .Data.data.{field} }}}}{{{{ end }}}}")
