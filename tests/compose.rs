@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use podman::{IMAGE, PATIENCE, Podman, checker, commands};
 use serde_json::json;
@@ -80,9 +80,8 @@ fn bring_up(project: &Project, first: &[&str]) {
     let mut args = vec!["up", "-d"];
     args.extend(first);
     project.ok(&args);
-    project
-        .podman
-        .wait_healthy(&project.container("secrets-sync"));
+    let sidecar = project.container("secrets-sync");
+    project.podman.wait_healthy(&sidecar);
     project.ok(&["up", "-d", "--no-recreate"]);
 }
 
@@ -94,10 +93,6 @@ fn development(name: &'static str, server: &'static str, image: &'static str) {
             return;
         }
     };
-    // One network of a name server's at a time: aardvark-dns 1.4 forgets names for a while when
-    // another network goes.
-    static NETWORK: Mutex<()> = Mutex::new(());
-    let _network = NETWORK.lock().unwrap_or_else(PoisonError::into_inner);
     let port = ports::reserve();
     let project = Project {
         podman: Arc::clone(&podman),
@@ -109,9 +104,11 @@ fn development(name: &'static str, server: &'static str, image: &'static str) {
             ("DEV_PORT", port.number().to_string()),
         ],
     };
-    // Its address is the service's name: names resolve in an image that has nothing but the binary.
     bring_up(&project, &[server, "init", "secrets-sync"]);
     podman.wait_log(&project.container("app"), "hello from the server");
+
+    // Each `up` runs it again.
+    podman.ok(&["wait", &project.container("init")]);
 
     // A change of the secret goes all the way.
     let change = [
@@ -134,15 +131,13 @@ fn development(name: &'static str, server: &'static str, image: &'static str) {
             .podman(&["exec", &app, "cat", "/secrets/greeting"])
             .stdout
     };
-    assert!(
-        poll(PATIENCE, || (seen() == "something new").then_some(())).is_some(),
-        "{}",
-        seen()
-    );
+    poll(PATIENCE, || (seen() == "something new").then_some(())).expect("the change");
     // It may run again: the role stays, the sample comes back.
-    podman.ok(&["start", "--attach", &project.container("init")]);
-    let shown = || seen() == "hello from the server";
-    poll(PATIENCE, || shown().then_some(())).expect("the sample again");
+    podman.ok(&["start", &project.container("init")]);
+    poll(PATIENCE, || {
+        (seen() == "hello from the server").then_some(())
+    })
+    .expect("the sample");
     if server == "openbao" {
         follow_the_guide(&project);
     }

@@ -9,6 +9,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -312,6 +313,79 @@ fn seconds(stamp: &Value) -> f64 {
     time[..end]
         .split(':')
         .fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
+}
+
+#[test]
+fn names_resolve_in_an_image_that_has_nothing_but_the_binary() {
+    let podman = podman!();
+    let bao = OpenBao::shared();
+    let mount = bao.fresh_kv(2);
+    bao.kv2_put(&mount, "a", &json!({ "x": "value" }));
+    let Some(server) = name_server() else {
+        skip!("no name server can listen on port 53 here");
+    };
+    let address = bao.address();
+    let port = address.rsplit(':').next().unwrap();
+    let dns = format!("--dns={server}");
+    let listed = "--add-host=server.hosts.test:127.0.0.1";
+    for (name, option) in [
+        ("server.dns.test", dns.as_str()),
+        ("server.hosts.test", listed),
+    ] {
+        let dir = podman.dir(name);
+        let address = format!("http://{name}:{port}");
+        fs::write(
+            dir.join("config.yaml"),
+            config(&address, &mount, &["a"], ""),
+        )
+        .unwrap();
+        let volume = format!("--volume={}:/etc/secrets-sync:ro", dir.display());
+        let mut args = vec!["--network=host", "--volume=/secrets", option, &volume];
+        args.extend(CONFINED);
+        args.extend(["--env=METRICS_PORT=0", IMAGE]);
+        let _sidecar = podman.start(name, &args);
+        podman.wait_healthy(name);
+    }
+}
+
+/// A name server on a loopback address of its own, which knows `server.dns.test` as 127.0.0.1 and
+/// nothing else; gives its address.
+fn name_server() -> Option<String> {
+    let (socket, address) = (0..50).find_map(|_| {
+        let address = format!("127.{}.{}.53", fastrand::u8(64..128), fastrand::u8(..));
+        let socket = UdpSocket::bind((address.as_str(), 53)).ok()?;
+        Some((socket, address))
+    })?;
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let question = &buffer[12..length];
+            let name = b"\x06server\x03dns\x04test\0";
+            let known = question.starts_with(name);
+            // The first of these says IPv4.
+            let wants = known && question[name.len()..].starts_with(&[0, 1, 0, 1]);
+            let end = 12 + question.iter().position(|byte| *byte == 0).unwrap_or(0) + 5;
+            let mut answer = buffer[..2].to_vec();
+            answer.extend([
+                0x81,
+                if known { 0x80 } else { 0x83 },
+                0,
+                1,
+                0,
+                u8::from(wants),
+                0,
+                0,
+                0,
+                0,
+            ]);
+            answer.extend(&buffer[12..end.min(length)]);
+            if wants {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    Some(address)
 }
 
 #[test]
