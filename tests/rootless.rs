@@ -27,7 +27,12 @@ cat >"$dir/run.sh" <<'END'
 set -eu
 cd "$HOME"
 podman load -q -i "$DIR/image.tar"
-finish() { podman rm -f -a -v -t 1 >/dev/null 2>&1; podman unshare rm -rf "$HOME/.local"; }
+finish() {
+  podman rm -f -a -v -t 1 >/dev/null 2>&1
+  podman unshare rm -rf "$HOME/.local"
+  # The process that holds the user's namespaces would stay for ever.
+  kill -KILL "$(cat "$XDG_RUNTIME_DIR/libpod/tmp/pause.pid")" 2>/dev/null || true
+}
 trap finish EXIT
 # run NAME OPTIONS…
 run() {
