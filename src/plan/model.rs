@@ -128,6 +128,19 @@ pub struct TrustedRoots {
     pub skip_verify: bool,
 }
 
+impl TrustedRoots {
+    /// The files and directories that the authorities are read from.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named = [&self.ca_cert, &self.ca_path];
+        let mut files: Vec<PathBuf> = named.into_iter().flatten().cloned().collect();
+        if files.is_empty() {
+            files.extend(self.system_bundle.clone());
+        }
+        files
+    }
+}
+
 /// A client certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -157,6 +170,32 @@ pub struct SessionPlan {
     pub auth: Auth,
     /// The client certificate that its connections present.
     pub client: Option<TlsFiles>,
+}
+
+impl SessionPlan {
+    /// The files that its login needs.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let credentials = match &self.auth {
+            Auth::Token(token) => [Some(token), None],
+            Auth::AppRole {
+                role_id, secret_id, ..
+            } => [Some(role_id), secret_id.as_ref()],
+            Auth::Cert { .. } | Auth::None => [None, None],
+        };
+        let mut files: Vec<PathBuf> = credentials
+            .into_iter()
+            .flatten()
+            .filter_map(|credential| match credential {
+                Credential::File(path) => Some(path.clone()),
+                Credential::Inline(_) => None,
+            })
+            .collect();
+        if let Some(tls) = &self.client {
+            files.extend([tls.cert.clone(), tls.key.clone()]);
+        }
+        files
+    }
 }
 
 /// How a session gets its token.

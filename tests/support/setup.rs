@@ -218,6 +218,11 @@ impl Setup {
             .stderr(Stdio::piped());
         // Coverage of the real binary, where it is measured.
         if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
+            // The record is written at the end, inside the sandbox.
+            let into = PathBuf::from(&profile);
+            if let (Some(dir), None) = (into.parent(), self.env.get("SANDBOX_WRITE_PATHS")) {
+                command.env("SANDBOX_WRITE_PATHS", dir);
+            }
             command.env("LLVM_PROFILE_FILE", profile);
         }
         command
