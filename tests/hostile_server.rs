@@ -340,7 +340,7 @@ fn cases() -> Vec<Case> {
             "status-418",
             Response::error(418, "short \u{1b}[31mand\nstout").act(),
             "bad_request",
-            "the server refused the request (418): short  [31mand; stout",
+            "the server refused the request (418): short \\u{1b}[31mand; stout",
             Settles,
         ),
         Case(

@@ -1,8 +1,10 @@
 //! The JSON that every answer of the API is wrapped in.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::secret::SecretString;
@@ -19,10 +21,18 @@ pub(super) struct Envelope<'a> {
     #[serde(default)]
     pub(super) auth: Option<AuthBlock>,
     #[serde(default)]
-    errors: Option<Vec<String>>,
+    errors: Option<Texts>,
     #[serde(default)]
-    warnings: Option<Vec<String>>,
+    warnings: Option<Texts>,
 }
+
+/// A list of texts, of which no more are kept than any server means: a list of a million tiny ones
+/// would take up twenty times the room of the answer.
+#[derive(Default)]
+struct Texts(Vec<String>);
+
+/// So many are kept.
+const MOST_TEXTS: usize = 16;
 
 /// The `auth` part of a login or renewal.
 #[derive(Deserialize)]
@@ -83,11 +93,11 @@ impl<'a> Envelope<'a> {
 
     /// The error texts, `None` where the answer has no such list.
     pub(super) fn errors(&self) -> Option<&[String]> {
-        self.errors.as_deref()
+        self.errors.as_ref().map(|texts| &*texts.0)
     }
 
     pub(super) fn warnings(&self) -> &[String] {
-        self.warnings.as_deref().unwrap_or_default()
+        self.warnings.as_ref().map_or(&[], |texts| &*texts.0)
     }
 
     /// `data` in a shape of its own.
@@ -105,6 +115,30 @@ impl<'a> Envelope<'a> {
         self.lease_duration
             .and_then(|secs| u64::try_from(secs).ok())
             .filter(|secs| *secs > 0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of texts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element::<String>()? {
+                    if texts.len() < MOST_TEXTS {
+                        texts.push(text);
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+        from.deserialize_seq(Reader)
     }
 }
 
