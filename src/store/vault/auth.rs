@@ -287,7 +287,7 @@ impl Authenticator {
             return Err(asked.refused(&reply));
         }
         let block = Envelope::parse(reply.body.expose())
-            .and_then(|envelope| envelope.auth)
+            .and_then(|envelope| envelope.auth())
             .ok_or_else(|| asked.garbage("the answer holds no token"))?;
         // Taken into use, it would fail every read until its end.
         if !can_be_sent(&block.client_token) {

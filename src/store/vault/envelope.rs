@@ -18,8 +18,8 @@ pub(super) struct Envelope<'a> {
     lease_id: Option<Cow<'a, str>>,
     #[serde(default)]
     lease_duration: Option<i64>,
-    #[serde(default)]
-    pub(super) auth: Option<AuthBlock>,
+    #[serde(borrow, default)]
+    auth: Option<&'a RawValue>,
     #[serde(default)]
     errors: Option<Texts>,
     #[serde(default)]
@@ -84,11 +84,12 @@ pub(super) struct SecretIdBlock {
 impl<'a> Envelope<'a> {
     /// `None` when the body is not the API's: no JSON, or no object, or an object of another shape.
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
-        // An array would be accepted as the fields in order.
-        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return None;
-        }
-        serde_json::from_slice(body).ok()
+        object(std::str::from_utf8(body).ok()?)
+    }
+
+    /// The `auth` part, where it is one.
+    pub(super) fn auth(&self) -> Option<AuthBlock> {
+        object(self.auth?.get())
     }
 
     /// The error texts, `None` where the answer has no such list.
@@ -100,9 +101,9 @@ impl<'a> Envelope<'a> {
         self.warnings.as_ref().map_or(&[], |texts| &*texts.0)
     }
 
-    /// `data` in a shape of its own.
+    /// `data`, an object in a shape of its own.
     pub(super) fn data_as<T: Deserialize<'a>>(&self) -> Option<T> {
-        serde_json::from_str(self.data?.get()).ok()
+        object(self.data?.get())
     }
 
     /// Whether a lease hangs on the token.
@@ -116,6 +117,14 @@ impl<'a> Envelope<'a> {
             .and_then(|secs| u64::try_from(secs).ok())
             .filter(|secs| *secs > 0)
     }
+}
+
+/// Reads a JSON object. A list would be accepted as the fields in order.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    let json = json.trim_ascii_start();
+    json.starts_with('{')
+        .then(|| serde_json::from_str(json).ok())
+        .flatten()
 }
 
 impl<'de> Deserialize<'de> for Texts {
