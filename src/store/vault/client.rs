@@ -140,8 +140,10 @@ impl Client {
         Ok(Reply {
             status: response.status,
             meaning: meaning(call.operation, response.status, response.body.expose()),
+            // No pause is no wish.
             retry_after: response
                 .retry_after
+                .filter(|pause| !pause.is_zero())
                 .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
         })
