@@ -14,7 +14,7 @@
 //! * [`observe`]: is told what happened and shows it: log, metrics, HTTP, status file, systemd.
 //! * [`convert`]: manifests of External Secrets Operator in, a configuration out.
 //! * [`sandbox`]: what the kernel lets the process write and read.
-//! * [`secret`], [`failure`], [`clock`]: the words that all rooms share.
+//! * [`secret`], [`failure`], [`clock`], [`printable`]: the words that all rooms share.
 
 pub mod cli;
 pub mod clock;
@@ -24,6 +24,7 @@ pub mod failure;
 pub mod files;
 pub mod observe;
 pub mod plan;
+pub mod printable;
 pub mod render;
 pub mod sandbox;
 pub mod secret;

@@ -62,6 +62,7 @@ fn no_request_follows_a_redirect_to_another_origin() {
             "secret/data/loop" => to(307, "/v1/secret/data/loop"),
             "secret/data/twice" => to(307, "/v1/secret/data/once"),
             "secret/data/nowhere" => Response { status: 307, headers: vec![], body: vec![] }.act(),
+            "secret/data/no-url" => to(307, "/v1/what is this"),
             "secret/data/https" => to(307, &format!("{}/v1/x", own.replace("http", "https"))),
             "secret/data/name" => to(307, &format!("http://localhost:{other_port}/v1/x")),
             "secret/data/user" => to(307, &format!("{own}@127.0.0.1:{other_port}/v1/x")),
@@ -94,6 +95,7 @@ fn no_request_follows_a_redirect_to_another_origin() {
         ("loop", "more than once".to_owned()),
         ("twice", "more than once".to_owned()),
         ("nowhere", "to nowhere".to_owned()),
+        ("no-url", "to what is no URL".to_owned()),
     ];
     let mut config = format!(
         "secretStore: {{address: '{address}', token: canary-token}}\n\

@@ -232,6 +232,11 @@ impl RateLimit {
         }
     }
 
+    /// One request more than was asked for, which did not wait: those after it do.
+    pub fn charge(&self, now: Tick) {
+        lock(&self.limited).bucket.take(now);
+    }
+
     /// Full again: when the breaker closes, everybody may catch up.
     pub fn refill_full(&self, now: Tick) {
         let mut limited = lock(&self.limited);

@@ -275,12 +275,12 @@ impl Worker {
 
 /// The failure of a secret whose worker panicked.
 pub(super) fn defect() -> Failure {
-    Failure {
-        error_type: ErrorType::Panic,
-        message: "a defect in this program stopped the work on this secret".into(),
-        remedy: Some("the log names the place in the source; please report it".into()),
-        retry: Retry::Backoff(None),
-    }
+    Failure::new(
+        ErrorType::Panic,
+        Retry::Backoff(None),
+        "a defect in this program stopped the work on this secret",
+    )
+    .with_remedy("the log names the place in the source; please report it")
 }
 
 #[cfg(test)]

@@ -40,12 +40,13 @@ use ureq::http::{HeaderMap, Uri};
 use self::buffers::BUFFER_BYTES;
 use self::dial::{Dialer, Hop, Route};
 use self::error::Attempt;
-use self::origin::Origin;
+use self::origin::{Origin, Refused};
 use self::proxy::Tunnel;
 use self::response::{BodyFault, read_body};
 use crate::failure::ErrorType;
 use crate::plan::tls::{self as files, ClientIdentity, FileFault, Roots, TlsFileError};
 use crate::plan::{Address, StorePlan, TlsFiles};
+use crate::printable::brief;
 use crate::secret::SecretBytes;
 
 /// What every request calls itself.
@@ -53,6 +54,9 @@ pub(crate) const USER_AGENT: &str = concat!("secrets-sync/", env!("CARGO_PKG_VER
 
 /// Looking the name up may take as long, and connecting (proxy and TLS included) may too.
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+
+/// The longest name of a place that a redirect names, in characters.
+const LONGEST_PLACE: usize = 300;
 
 /// A connection that was idle for longer is not used again: firewalls and balancers forget it.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
@@ -207,6 +211,20 @@ impl Http {
     ///
     /// When there is no answer, or none that can be used: see [`HttpError`].
     pub fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
+        self.send_counted(request, &mut || {})
+    }
+
+    /// The same; `again` is called before the request goes out once more (after a redirect, or where
+    /// the pool gave us a closed connection): three times at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Http::send`].
+    pub fn send_counted(
+        &self,
+        request: &Request<'_>,
+        again: &mut dyn FnMut(),
+    ) -> Result<Response, HttpError> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
@@ -215,28 +233,44 @@ impl Http {
         let mut url = origin.url(request.path, request.query);
         let mut redirected = false;
         loop {
-            let (location, done) = match self.send_once(request, &url, until)? {
+            let (location, done) = match self.send_once(request, &url, until, again)? {
                 Answer::Final(response) => return Ok(response),
                 Answer::Redirect { location, done } => (location, done),
             };
-            let address = self.address();
-            if redirected || done {
-                let what = if done { "a POST" } else { "more than once" };
-                return Err(HttpError::new(
-                    ErrorType::Unavailable,
-                    format!("`{address}` redirects {what}: not followed"),
-                ));
-            }
-            redirected = true;
             let from: Uri = url.parse().unwrap_or_default();
-            url = origin.redirect(&from, &location).map_err(|target| {
-                HttpError::new(
-                    ErrorType::Unavailable,
-                    format!("`{address}` redirects to {target}: not followed"),
-                )
-                .remedy("if that is where the server is now, write it in `address`")
-            })?;
+            let target = match origin.redirect(&from, &location) {
+                _ if done => Err(Refused::Done),
+                Ok(_) if redirected => Err(Refused::Again),
+                target => target,
+            };
+            url = target.map_err(|refused| self.not_followed(request, &refused))?;
+            redirected = true;
+            again();
         }
+    }
+
+    fn not_followed(&self, request: &Request<'_>, why: &Refused) -> HttpError {
+        let proxy = "look at the proxy or load balancer before the server: the API redirects to its \
+                     leader alone";
+        let (what, remedy) = match why {
+            Refused::Done => ("a POST".to_owned(), proxy),
+            Refused::Again => ("more than once".to_owned(), proxy),
+            Refused::Nowhere => ("to nowhere".to_owned(), proxy),
+            Refused::NoUrl => ("to what is no URL".to_owned(), proxy),
+            Refused::Elsewhere(place) if request.is_echoed_in(place) => (
+                "to a place whose name holds what was sent".to_owned(),
+                "look at who answers at `address`: no server of the API does that",
+            ),
+            Refused::Elsewhere(place) => (
+                format!("to `{}`", brief(place, LONGEST_PLACE)),
+                "if that is where the server is now, write it in `address`",
+            ),
+        };
+        HttpError::new(
+            ErrorType::Unavailable,
+            format!("`{}` redirects {what}: not followed", self.address()),
+        )
+        .remedy(remedy)
     }
 
     /// Once, and again where the pool gave us a closed connection.
@@ -245,9 +279,11 @@ impl Http {
         request: &Request<'_>,
         url: &str,
         until: Option<Instant>,
+        again: &mut dyn FnMut(),
     ) -> Result<Answer, HttpError> {
         match self.exchange(request, url, until, LONGEST_IDLE) {
             Err(error) if error.stale && request.idempotent => {
+                again();
                 // The others in the pool may be just as dead: a new one.
                 self.exchange(request, url, until, Duration::ZERO)
             }

@@ -123,6 +123,7 @@ impl Client {
         agent: &Http,
         call: &Call<'_>,
         timeout: Duration,
+        again: &mut dyn FnMut(),
     ) -> Result<Reply, HttpError> {
         let (path, query) = call.path.split_once('?').unwrap_or((call.path, ""));
         let path = format!("/v1/{path}");
@@ -135,12 +136,14 @@ impl Client {
                 Method::Post => Request::post(&path, call.body.as_ref(), timeout),
             }
         };
-        let response = agent.send(&request)?;
+        let response = agent.send_counted(&request, again)?;
         Ok(Reply {
             status: response.status,
             meaning: meaning(call.operation, response.status, response.body.expose()),
+            // No pause is no wish.
             retry_after: response
                 .retry_after
+                .filter(|pause| !pause.is_zero())
                 .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
         })
@@ -152,7 +155,7 @@ impl Wire for Client {
         // A missing certificate file says nothing of the server: before the gate.
         let agent = self.agent(call.client)?;
         let visit = self.entrance.enter(&self.address, call.who, stop)?;
-        let result = self.exchange(&agent, call, self.plan.timeout);
+        let result = self.exchange(&agent, call, self.plan.timeout, &mut || visit.again());
         visit.ended(outcome(&result));
         Ok(result?)
     }
@@ -160,7 +163,7 @@ impl Wire for Client {
     fn send_at_once(&self, call: &Call<'_>, within: Duration) {
         // Nobody can do anything about it.
         if let Ok(agent) = self.agent(call.client) {
-            let _ = self.exchange(&agent, call, within.min(self.plan.timeout));
+            let _ = self.exchange(&agent, call, within.min(self.plan.timeout), &mut || {});
         }
     }
 
