@@ -11,6 +11,7 @@ use log::{info, warn};
 
 use super::arguments::Run;
 use super::console;
+use super::environ::Environ;
 use super::exit::Exit;
 use super::left_overs;
 use super::process::{harden, take_room};
@@ -31,6 +32,8 @@ const CREDENTIAL_AGAIN: Duration = Duration::from_millis(200);
 
 /// Runs until it is told to stop; with `--once` or `--dry-run`, until it is done.
 pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit {
+    // Before `harden`: see there.
+    let environ = Environ::open();
     let unhardened = harden();
     take_room();
     let daemon = match daemon_settings(&environment) {
@@ -50,12 +53,23 @@ pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit
     for warning in unhardened {
         warn!(target: "cli", "{warning}");
     }
-    match prepare(file, &environment, &daemon, options) {
+    let prepared = prepare(file, &environment, &daemon, options);
+    forget_credentials(environ, prepared.as_ref().ok());
+    match prepared {
         Ok(prepared) if options.once || options.dry_run => {
             single(prepared, &daemon, &clock, options)
         }
         Ok(prepared) => forever(file.to_owned(), environment, daemon, clock, prepared),
         Err(exit) => exit,
+    }
+}
+
+/// Wipes the credentials out of the environment that others may look at.
+fn forget_credentials(environ: std::io::Result<Environ>, prepared: Option<&Prepared>) {
+    let credentials = prepared.map_or_else(Vec::new, |prepared| prepared.plan.inline_credentials());
+    if let Err(error) = environ.and_then(|environ| environ.wipe(&credentials)) {
+        warn!(target: "cli", "credentials stay in /proc/self/environ, for root and the daemon's own user \
+            to see: {error}");
     }
 }
 

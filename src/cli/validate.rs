@@ -8,6 +8,7 @@ use super::exit::Exit;
 use crate::config::{self, Environment};
 use crate::plan::tls::FileFault;
 use crate::plan::{self, CredentialProblem, Daemon, Notice, Plan, Purpose};
+use crate::printable::printable;
 use crate::sandbox::{Roots, Writes};
 
 pub(super) fn main(file: &Path, environment: &Environment) -> Exit {
@@ -49,8 +50,7 @@ fn walls(plan: &Plan, daemon: &Daemon) -> String {
         return text;
     }
     for line in Roots::of(plan, daemon, Writes::All).describe() {
-        let line = line.replace(char::is_control, "\u{fffd}");
-        text.push_str(&format!("  {line}\n"));
+        text.push_str(&format!("  {}\n", printable(&line)));
     }
     text
 }

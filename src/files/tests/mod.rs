@@ -4,9 +4,11 @@
 mod attacks;
 mod commit;
 mod crash;
+pub(super) mod faults;
 mod filesystems;
 mod generation;
 mod in_place;
+mod matrix;
 mod privileges;
 mod sweep;
 
