@@ -66,7 +66,7 @@ fn place(stat: &str) -> Option<Range<u64>> {
     let mut fields = fields.split_ascii_whitespace().skip(47);
     let start = fields.next()?.parse().ok()?;
     let end = fields.next()?.parse().ok()?;
-    (0 < start && start < end).then_some(start..end)
+    (0 < start && start <= end).then_some(start..end)
 }
 
 /// The values that are to be wiped.

@@ -36,6 +36,15 @@ impl Home {
         Self { dir }
     }
 
+    /// In memory where that can be had: for tests of very many commits.
+    fn quick() -> Self {
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+            return Self::new();
+        };
+        chmod(dir.path(), 0o755);
+        Self { dir }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
