@@ -58,6 +58,7 @@ impl VaultStore {
         let client = Arc::new(Client::new(
             Arc::clone(&plan),
             &around.daemon,
+            Arc::clone(&around.clock),
             Arc::clone(entrance),
             around.events.clone(),
         ));
