@@ -264,6 +264,8 @@ fn whatever_health_answers_reads_and_probes_keep_their_distance() {
             none,
         ),
         ("standby", body(429, String::new()), false, none),
+        // It says nothing of the store: a read asks in its place.
+        ("a-proxys-page", body(404, "<html>".into()), true, none),
         ("sealed", body(503, r#"{"sealed":true}"#.into()), true, none),
         ("no-http", raw("\u{1b}[2J\r\n\r\n"), true, none),
         ("closes", Action::Close, true, none),
@@ -330,7 +332,11 @@ fn whatever_health_answers_reads_and_probes_keep_their_distance() {
             line.raw
         );
         let enough = if cost.is_zero() { 4 } else { 2 };
-        server.wait_for(enough, SOON, is_health);
+        if *name == "a-proxys-page" {
+            server.wait_for(6, SOON, |request| !is_health(request));
+        } else {
+            server.wait_for(enough, SOON, is_health);
+        }
     }
     for ((name, _, opens, cost), server) in cases.iter().zip(&servers) {
         let times = |wanted: &dyn Fn(&Request) -> bool| {
@@ -346,7 +352,10 @@ fn whatever_health_answers_reads_and_probes_keep_their_distance() {
             health.len()
         );
         check_bound(name, &reads, 1, 1.0, 0);
-        if *opens {
+        if *name == "a-proxys-page" {
+            check_probes(name, &reads[2..], none);
+            assert_eq!(health.len(), 1, "{name}");
+        } else if *opens {
             if cost.is_zero() {
                 assert_eq!(reads.len(), 3, "{name}: while it is open nobody reads");
             }
