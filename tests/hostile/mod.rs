@@ -11,6 +11,7 @@
 )]
 
 pub mod cases;
+pub mod front;
 
 use std::time::{Duration, Instant};
 
@@ -92,13 +93,7 @@ impl Pace {
                 assert!(gaps.iter().all(|gap| *gap >= asked), "{what}: {gaps:?}");
             }
             Self::Retries(cost) => {
-                // From one attempt to the next, each without what it sent anew at once.
-                let mut resent = false;
-                let waits = gaps.iter().filter(|gap| {
-                    resent = !resent && **gap < FLOOR;
-                    !resent
-                });
-                let waits: Vec<_> = waits.copied().collect();
+                let waits = waits(times);
                 assert!(!waits.is_empty(), "{what} is not tried again");
                 assert!(waits.iter().all(|gap| *gap >= FLOOR), "{what}: {gaps:?}");
                 let ceiling = INITIAL + cost + LATE;
@@ -108,6 +103,18 @@ impl Pace {
             }
         }
     }
+}
+
+/// The times from one attempt to the next. What follows an attempt at once, and once, belongs to it:
+/// a read is sent anew where a pooled connection was closed under it, and follows one redirect.
+fn waits(times: &[Instant]) -> Vec<Duration> {
+    let mut again = false;
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+    let waits = gaps.filter(|gap| {
+        again = !again && *gap < FLOOR;
+        !again
+    });
+    waits.collect()
 }
 
 /// The contract's last line: a rate limit for each store (twice what the plan's intervals need, and 20
@@ -137,7 +144,7 @@ pub fn check_bound(what: &str, times: &[Instant], reads: usize, need: f64, closi
 /// first of them is the question before the breaker opens. Each takes so long.
 #[track_caller]
 pub fn check_probes(what: &str, times: &[Instant], cost: Duration) {
-    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let gaps = waits(times);
     assert!(!gaps.is_empty(), "{what} is not probed");
     for (gap, seconds) in gaps.iter().zip([1.0_f64, 2.0, 4.0, 8.0, 8.0, 8.0]) {
         let gap = gap.as_secs_f64();
@@ -146,4 +153,17 @@ pub fn check_probes(what: &str, times: &[Instant], cost: Duration) {
         let most = seconds.mul_add(1.25, (cost + LATE).as_secs_f64());
         assert!((least..=most).contains(&gap), "{what}: {gaps:?}");
     }
+}
+
+/// The connections to a store that is away from the start, for one secret whose backoff is at most a
+/// fifth of a second: three attempts, the question before the breaker opens, then probes.
+#[track_caller]
+pub fn check_outage(what: &str, times: &[Instant], attempt: Duration) {
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(times.len() > 4, "{what}: {gaps:?}");
+    for gap in &gaps[..2] {
+        let most = attempt + Duration::from_millis(200) + LATE;
+        assert!((FLOOR..=most).contains(gap), "{what}: {gaps:?}");
+    }
+    check_probes(what, &times[3..], attempt);
 }

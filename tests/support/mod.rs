@@ -39,7 +39,7 @@ mod http;
 mod log;
 mod openbao;
 pub mod ports;
-mod process;
+pub mod process;
 mod proxy;
 mod scripted;
 mod setup;
