@@ -2,8 +2,6 @@
 //! turn. Afterwards every file is wholly old or wholly new, the next start leaves no temporary, and
 //! the next commit heals.
 
-use std::process::Stdio;
-
 use rustix::io::Errno;
 
 use super::faults::{self, Fault};
@@ -165,16 +163,18 @@ fn kill_at_each_call(scene: Scene) {
         let about = format!("{scene:?} killed at call {at}, `{call}`");
         let home = Home::quick();
         scene.prepare(home.dir.path());
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "files::tests::matrix::victim"])
-            .env(
-                VICTIM,
-                format!("{scene:?}\n{}\n{at}", home.dir.path().display()),
-            )
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
+        let mut victim = start(
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "files::tests::matrix::victim"])
+                .env(
+                    VICTIM,
+                    format!("{scene:?}\n{}\n{at}", home.dir.path().display()),
+                )
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
+        let status = victim.wait().unwrap();
+        let _nobody = nobody_starts();
         assert!(!status.success(), "{about}: it lived");
         let new = scene.check(home.dir.path(), &about);
         half_new += usize::from(new[0] != new[1]);
@@ -229,6 +229,7 @@ fn an_error_in_any_system_call_leaves_whole_files_says_where_and_heals() {
             .unwrap();
         for errno in errors {
             for (at, call) in calls.iter().enumerate() {
+                let _nobody = nobody_starts();
                 let about = format!("{scene:?}, {errno:?} at call {at}, `{call}`");
                 let home = Home::quick();
                 scene.prepare(home.dir.path());
@@ -265,6 +266,7 @@ fn interrupts_and_short_writes_are_not_noticed() {
         let calls = scene.calls();
         let interrupts = (0..calls.len()).map(|at| (at, Fault::Error(Errno::INTR)));
         for fault in interrupts.chain([(0, Fault::ShortWrites)]) {
+            let _nobody = nobody_starts();
             let about = format!("{scene:?} {fault:?}");
             let home = Home::quick();
             scene.prepare(home.dir.path());
@@ -308,6 +310,7 @@ fn an_error_in_any_system_call_of_the_sweep_is_named_and_the_next_sweep_finishes
     assert!(!swept.removed.is_empty() && swept.warnings.is_empty());
     for errno in [Errno::IO, Errno::ACCESS, Errno::MFILE, Errno::INTR] {
         for at in 0..calls.len() {
+            let _nobody = nobody_starts();
             let home = prepare();
             let (first, _) = faults::with(Some((at, Fault::Error(errno))), || run(&home));
             assert!(
