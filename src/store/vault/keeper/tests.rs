@@ -129,6 +129,7 @@ impl Wire for FakeServer {
             meaning: meaning(call.operation, status, &body),
             retry_after: None,
             body: SecretBytes::new(body),
+            _place: None,
         })
     }
 
