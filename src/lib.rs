@@ -13,6 +13,7 @@
 //! * [`config`]: the YAML file and the environment as they were written.
 //! * [`observe`]: is told what happened and shows it: log, metrics, HTTP, status file, systemd.
 //! * [`convert`]: manifests of External Secrets Operator in, a configuration out.
+//! * [`sandbox`]: what the kernel lets the process write and read.
 //! * [`secret`], [`failure`], [`clock`], [`printable`]: the words that all rooms share.
 
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod observe;
 pub mod plan;
 pub mod printable;
 pub mod render;
+pub mod sandbox;
 pub mod secret;
 pub mod store;
 pub mod sync;

@@ -158,7 +158,8 @@ fn help(step: Step, errno: Errno) -> Option<String> {
         (_, Errno::ACCESS) => format!(
             "give the daemon's user (uid {user}) write permission on the directory, by its owner, \
              its mode or a group (`SupplementaryGroups=`); under systemd or with the sandbox on, \
-             allow the path (`ReadWritePaths=`, `SANDBOX_WRITE_PATHS`)"
+             allow the path (`ReadWritePaths=`, `SANDBOX_WRITE_PATHS`); a directory that took the place of \
+             another since the start is open after a restart"
         ),
         (_, Errno::ROFS) => {
             "it is mounted read-only: mount it read-write, or allow it in the unit \

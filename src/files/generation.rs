@@ -343,7 +343,11 @@ fn switch(base: &Directory, text: &OsStr, name: impl AsRef<OsStr>) -> Result<(),
             .and_then(|()| sys::make_link(text, &base.fd, temporary)),
         result => result,
     }
-    .and_then(|()| sys::rename(&base.fd, temporary, &base.fd, name))
+    .and_then(|()| {
+        sys::rename(&base.fd, temporary, &base.fd, name).inspect_err(|_| {
+            let _ = sys::unlink(&base.fd, temporary);
+        })
+    })
     .map_err(error)
 }
 

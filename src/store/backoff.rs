@@ -67,6 +67,8 @@ pub(super) mod tests {
             max_backoff: Duration::from_secs(300),
             backoff_multiplier: 2.0,
             shutdown_timeout: Duration::from_secs(30),
+            sandbox: true,
+            sandbox_write_paths: Vec::new(),
         }
     }
 

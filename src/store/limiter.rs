@@ -351,6 +351,14 @@ mod tests {
             self.time.advance(at.since(self.time.now()));
             self.time.alarm(at)
         }
+        fn ready(
+            &self,
+            socket: std::os::fd::BorrowedFd<'_>,
+            interest: crate::clock::Interest,
+            until: Option<Tick>,
+        ) -> std::io::Result<bool> {
+            self.time.ready(socket, interest, until)
+        }
         fn chance(&self) -> f64 {
             self.time.chance()
         }

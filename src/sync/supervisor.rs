@@ -23,6 +23,7 @@ use crate::config::Environment;
 use crate::failure::Failure;
 use crate::observe::Metrics;
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
+use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
 
 /// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
@@ -47,6 +48,8 @@ pub struct Start {
     pub daemon: Arc<Daemon>,
     /// The first plan.
     pub plan: Plan,
+    /// What the kernel lets the process do; a plan that needs more is refused.
+    pub sandbox: Option<Sandbox>,
     /// Time and chance.
     pub clock: Arc<dyn Clock>,
     /// Signals.
@@ -65,6 +68,7 @@ pub struct Supervisor {
     environment: Environment,
     daemon: Arc<Daemon>,
     plan: Plan,
+    sandbox: Option<Sandbox>,
     clock: Arc<dyn Clock>,
     signals: Receiver<Signal>,
     watch: Watch,
@@ -118,6 +122,7 @@ impl Supervisor {
             environment: start.environment,
             daemon: start.daemon,
             plan: start.plan,
+            sandbox: start.sandbox,
             clock: start.clock,
             signals: start.signals,
             watch: start.watch,
@@ -379,17 +384,24 @@ impl Supervisor {
         let now = self.clock.now();
         self.outlook.reloading();
         match plan::load(&self.file, &self.environment, Purpose::Run) {
-            Ok(plan) => self.take_up(plan),
-            Err(problems) => {
-                error!(target: "config", path = display(&self.file), error = problems.to_string().trim_end();
-                    "the new configuration was refused; the old one goes on");
-                self.metrics().reloaded(None);
-                self.state
-                    .refuse(problems.to_string().trim_end().to_owned());
+            Ok(plan) => {
+                let sandbox = self.sandbox.as_ref();
+                match sandbox.and_then(|sandbox| sandbox.refuses(&plan, &self.daemon)) {
+                    None => self.take_up(plan),
+                    Some(why) => self.refuse(&why),
+                }
             }
+            Err(problems) => self.refuse(problems.to_string().trim_end()),
         }
         self.outlook.reloaded();
         self.changed_since.get_or_insert(now);
+    }
+
+    fn refuse(&mut self, why: &str) {
+        error!(target: "config", path = display(&self.file), error = why;
+            "the new configuration was refused; the old one goes on");
+        self.metrics().reloaded(None);
+        self.state.refuse(why.to_owned());
     }
 
     fn take_up(&mut self, plan: Plan) {

@@ -4,8 +4,8 @@
 //! threads that use the same address and the same certificates, and is made anew when a
 //! certificate's content changes. It neither retries nor waits, but for one case: what may be
 //! sent twice ([`Request::idempotent`]) and met a pooled connection that the server had closed is
-//! sent once more, at once, on a new one. Time-outs are those of sockets: this is the one place
-//! that reads a clock which is not handed in.
+//! sent once more, at once, on a new one. Time-outs are moments on the clock that is handed in, so
+//! that they hold over a suspended machine; only the kernel's own connecting has its own time.
 //!
 //! Redirects: one is followed on the same origin, with the same method, body and token; any other
 //! is `unavailable`. The proxy is the plan's; the environment is never asked.
@@ -33,7 +33,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::header::LOCATION;
@@ -46,6 +46,7 @@ use self::large::Room;
 use self::origin::{Origin, Refused};
 use self::proxy::Tunnel;
 use self::response::{BodyFault, read_body};
+use crate::clock::{Clock, SystemClock, Tick};
 use crate::failure::ErrorType;
 use crate::plan::tls::{self as files, ClientIdentity, FileFault, Roots, TlsFileError};
 use crate::plan::{Address, StorePlan, TlsFiles};
@@ -115,14 +116,14 @@ pub struct Http {
 }
 
 impl Http {
-    /// Reads the files that connections to this store need, and makes the agent. No connection is
-    /// made before the first request.
+    /// Reads the files that connections to this store need, and makes the agent, on the machine's
+    /// clock. No connection is made before the first request.
     ///
     /// # Errors
     ///
     /// The first file that cannot be used.
     pub fn build(store: &StorePlan, client: Option<&TlsFiles>) -> Result<Self, TlsFileError> {
-        Self::new(store, Material::load(store, client)?)
+        Self::new(store, Material::load(store, client)?, Arc::new(SystemClock))
     }
 
     /// Makes the agent from what was read.
@@ -130,7 +131,11 @@ impl Http {
     /// # Errors
     ///
     /// When TLS cannot be set up from it.
-    pub fn new(store: &StorePlan, material: Material) -> Result<Self, TlsFileError> {
+    pub fn new(
+        store: &StorePlan,
+        material: Material,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TlsFileError> {
         let origin = Origin::new(&store.address);
         let (hop, fault) = match (&store.address, tunnel(store)) {
             (Address::Unix(path), _) => (Hop::Unix(path.clone()), None),
@@ -165,6 +170,7 @@ impl Http {
             tls,
             proxy_tls,
             server_name,
+            clock,
         });
         let config = Agent::config_builder()
             .proxy(None)
@@ -234,7 +240,7 @@ impl Http {
             return Err(fault.clone());
         }
         let origin = &self.route.origin;
-        let until = Instant::now().checked_add(request.timeout);
+        let until = self.route.clock.now() + request.timeout;
         let mut url = origin.url(request.path, request.query);
         let mut redirected = false;
         loop {
@@ -283,7 +289,7 @@ impl Http {
         &self,
         request: &Request<'_>,
         url: &str,
-        until: Option<Instant>,
+        until: Tick,
         again: &mut dyn FnMut(),
     ) -> Result<Answer, HttpError> {
         match self.exchange(request, url, until, LONGEST_IDLE) {
@@ -300,7 +306,7 @@ impl Http {
         &self,
         request: &Request<'_>,
         url: &str,
-        until: Option<Instant>,
+        until: Tick,
         max_idle: Duration,
     ) -> Result<Answer, HttpError> {
         let attempt = Attempt {
@@ -309,9 +315,7 @@ impl Http {
             connect: request.timeout.min(LONGEST_CONNECT),
             max_body: self.max_body,
         };
-        let left = until.map_or(request.timeout, |until| {
-            until.saturating_duration_since(Instant::now())
-        });
+        let left = until.since(self.route.clock.now());
         let headers = request.headers()?;
         // A panic in the client is a failure of this request, and no more.
         let answer = catch_unwind(AssertUnwindSafe(|| {

@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::answer::{Meaning, meaning};
 use super::wire::{Call, Method, Reply, Wire};
-use crate::clock::Stop;
+use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::tls::TlsFileError;
 use crate::plan::{Daemon, StorePlan, TlsFiles};
@@ -22,6 +22,7 @@ pub(super) struct Client {
     plan: Arc<StorePlan>,
     address: String,
     max_backoff: Duration,
+    clock: Arc<dyn Clock>,
     entrance: Arc<Entrance>,
     events: Sender<StoreEvent>,
     /// One agent for each client certificate, the last that could be made.
@@ -32,6 +33,7 @@ impl Client {
     pub(super) fn new(
         plan: Arc<StorePlan>,
         daemon: &Daemon,
+        clock: Arc<dyn Clock>,
         entrance: Arc<Entrance>,
         events: Sender<StoreEvent>,
     ) -> Self {
@@ -39,6 +41,7 @@ impl Client {
             address: plan.address.to_string(),
             plan,
             max_backoff: daemon.max_backoff,
+            clock,
             entrance,
             events,
             agents: Mutex::default(),
@@ -52,7 +55,7 @@ impl Client {
         for (files, agent) in self.agents().iter_mut() {
             match Material::load(&self.plan, files.as_ref()) {
                 Ok(material) if material == *agent.material() => {}
-                Ok(material) => match Http::new(&self.plan, material) {
+                Ok(material) => match Http::new(&self.plan, material, Arc::clone(&self.clock)) {
                     Ok(new) => {
                         *agent = new;
                         told.push((certificates(files.as_ref(), "taken up"), false));
@@ -79,7 +82,9 @@ impl Client {
         if let Some((_, agent)) = agents.iter().find(|(files, _)| files.as_ref() == client) {
             return Ok(agent.clone());
         }
-        let agent = Http::build(&self.plan, client).map_err(|error| {
+        let made = Material::load(&self.plan, client)
+            .and_then(|material| Http::new(&self.plan, material, Arc::clone(&self.clock)));
+        let agent = made.map_err(|error| {
             let failure = StoreError::new(
                 ErrorType::Tls,
                 Retry::Backoff(None),
