@@ -541,3 +541,122 @@ fn what_was_sent_is_not_told_whatever_the_server_says_back() {
         assert!(!lower.contains("sss") && !lower.contains("ttt"), "{text}");
     }
 }
+
+/// What a server may say to keep a session busy: tokens that are dead at once, live for a second, or
+/// are used up, and secrets that are.
+#[test]
+fn no_answer_makes_a_session_loop() {
+    let token = |ttl: u64, renewable: bool, uses: u64| {
+        json!({
+            "client_token": "t", "lease_duration": ttl, "renewable": renewable, "ttl": ttl,
+            "creation_ttl": ttl, "type": "service", "accessor": "a", "num_uses": uses,
+        })
+    };
+    let auth = |value: serde_json::Value| Response::json(200, &json!({ "auth": value })).act();
+    let data = |value: serde_json::Value| Response::json(200, &json!({ "data": value })).act();
+    let leased = |id: &str, seconds: u64| {
+        let data = json!({"data": {"x": "v"}, "metadata": {"version": 1}});
+        let answer = json!({"lease_id": id, "lease_duration": seconds, "data": data});
+        Response::json(200, &answer).act()
+    };
+    let refused = |text: &str| Response::error(403, text).act();
+    // The name; what is answered in place of the usual; how many requests in the time of ten reads of
+    // the neighbour are enough.
+    let cases: Vec<(&str, Vec<(&str, Action)>, usize)> = vec![
+        ("dead", vec![(READ, refused("permission denied"))], 20),
+        ("invalid", vec![(READ, refused("invalid token"))], 20),
+        (
+            "forbidden",
+            vec![(
+                READ,
+                refused("1 error occurred:\n\t* permission denied\n\n"),
+            )],
+            20,
+        ),
+        (
+            "dead-to-all",
+            vec![
+                (READ, refused("permission denied")),
+                (LOOK_UP, refused("permission denied")),
+            ],
+            60,
+        ),
+        (
+            "a-second",
+            vec![
+                (LOGIN, auth(token(1, false, 0))),
+                (LOOK_UP, data(token(1, false, 0))),
+            ],
+            90,
+        ),
+        (
+            "renewed-for-a-second",
+            vec![
+                (LOGIN, auth(token(1, true, 0))),
+                (LOOK_UP, data(token(1, true, 0))),
+                (RENEW, auth(token(1, true, 0))),
+            ],
+            60,
+        ),
+        (
+            "renewed-for-nothing",
+            vec![
+                (LOGIN, auth(token(1, true, 0))),
+                (LOOK_UP, data(token(1, true, 0))),
+                (RENEW, auth(token(0, true, 0))),
+            ],
+            90,
+        ),
+        (
+            "not-renewed",
+            vec![
+                (LOGIN, auth(token(1, true, 0))),
+                (LOOK_UP, data(token(1, true, 0))),
+                (RENEW, refused("permission denied")),
+            ],
+            90,
+        ),
+        ("one-use", vec![(LOGIN, auth(token(3600, true, 1)))], 30),
+        ("a-lease-of-a-second", vec![(READ, leased("l", 1))], 30),
+        ("a-second-to-live", vec![(READ, leased("", 1))], 30),
+    ];
+    let script = cases.clone();
+    let server = ScriptedServer::start(move |request| {
+        let Some((store, path)) = parts(request) else {
+            return Action::Close;
+        };
+        let case = script.iter().find(|(name, ..)| *name == store);
+        let answer = case.and_then(|(_, answers, _)| answers.iter().find(|(to, _)| *to == path));
+        answer.map_or_else(|| well(path, false), |(_, answer)| answer.clone())
+    });
+    let mut config = "secretStores:\n".to_owned();
+    let mut secrets = "secrets:\n".to_owned();
+    for name in cases.iter().map(|(name, ..)| *name).chain(["good"]) {
+        config.push_str(&format!(
+            "  {name}: {{address: '{}/{name}', roleId: r, secretId: s}}\n",
+            server.address()
+        ));
+        secrets.push_str(&format!(
+            "- {{name: {name}, key: s, store: {name}, refreshInterval: 1s, files: [{{path: \
+             @DIR@/{name}, field: x}}]}}\n"
+        ));
+    }
+    let mut daemon = Daemon::new(&(config + &secrets)).start();
+    let good = server.wait_for(10, SOON, |request| parts(request) == Some(("good", READ)));
+    let until = good[9].at;
+    for (name, _, most) in &cases {
+        let all: Vec<_> = times(&server, name, "")
+            .into_iter()
+            .filter(|at| *at <= until)
+            .collect();
+        let logins = times(&server, name, LOGIN).len();
+        println!(
+            "measured: {name}: {} requests, {logins} logins in ten seconds",
+            all.len()
+        );
+        assert!(all.len() <= *most, "{name}: {} requests", all.len());
+        check_bound(name, &all, 1, 1.0, 0);
+    }
+    assert_eq!(times(&server, "good", LOGIN).len(), 1);
+    assert_eq!(daemon.stop().code(), Some(0));
+}

@@ -23,6 +23,12 @@ impl Backoff {
         }
     }
 
+    /// How many there were.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// A success: begin anew.
     pub fn reset(&mut self) {
         self.failures = 0;

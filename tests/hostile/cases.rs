@@ -156,7 +156,10 @@ pub fn cases() -> Vec<Case> {
         ),
         Case(
             "100-mb",
-            body(&format!("{{\"data\":\"{}\"}}", "x".repeat(100 << 20))),
+            raw(format!(
+                "{OK}Content-Length: 104857600\r\n\r\n{}",
+                "x".repeat(1 << 20)
+            )),
             "bad_response",
             "the answer of `@A@` is larger than 10485760 bytes",
             Settles,

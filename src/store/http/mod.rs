@@ -13,6 +13,7 @@
 mod buffers;
 mod dial;
 mod error;
+mod large;
 mod line;
 mod origin;
 mod proxy;
@@ -24,6 +25,7 @@ mod tls;
 mod tests;
 
 pub use error::HttpError;
+pub use large::Place;
 pub use request::{Method, Request};
 pub use response::Response;
 
@@ -40,6 +42,7 @@ use ureq::http::{HeaderMap, Uri};
 use self::buffers::BUFFER_BYTES;
 use self::dial::{Dialer, Hop, Route};
 use self::error::Attempt;
+use self::large::Room;
 use self::origin::{Origin, Refused};
 use self::proxy::Tunnel;
 use self::response::{BodyFault, read_body};
@@ -109,6 +112,7 @@ pub struct Http {
     /// Why no request can be made at all.
     fault: Option<HttpError>,
     max_body: usize,
+    room: Room,
 }
 
 impl Http {
@@ -190,6 +194,7 @@ impl Http {
             material: Arc::new(material),
             fault,
             max_body: store.max_response_bytes,
+            room: Room::new(),
         })
     }
 
@@ -327,10 +332,14 @@ impl Http {
                     done: status == 303 && request.method != Method::Get,
                 });
             }
-            read_body(&parts.headers, body.into_reader(), self.max_body)
+            let place = || self.room.place(until);
+            read_body(&parts.headers, body.into_reader(), self.max_body, place)
                 .map(|body| Answer::Final(Response::new(status, &parts.headers, body)))
                 .map_err(|fault| match fault {
                     BodyFault::TooLarge => attempt.too_large(),
+                    BodyFault::NoRoom => {
+                        attempt.explain(ureq::Error::Timeout(ureq::Timeout::Global))
+                    }
                     BodyFault::Broken(error) => attempt.explain(error),
                 })
         }));

@@ -151,6 +151,7 @@ impl Client {
                 .filter(|pause| !pause.is_zero())
                 .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
+            _place: response.place,
         })
     }
 }

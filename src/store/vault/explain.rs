@@ -260,6 +260,7 @@ mod tests {
             meaning: meaning(operation, status, body.as_bytes()),
             retry_after: None,
             body: SecretBytes::default(),
+            _place: None,
         })
     }
 
@@ -390,6 +391,7 @@ mod tests {
             meaning: meaning(Operation::Login, 400, body.as_bytes()),
             retry_after: None,
             body: SecretBytes::default(),
+            _place: None,
         });
         assert!(
             error.to_string().ends_with("bad secret ID [redacted]"),

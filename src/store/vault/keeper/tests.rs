@@ -129,6 +129,7 @@ impl Wire for FakeServer {
             meaning: meaning(call.operation, status, &body),
             retry_after: None,
             body: SecretBytes::new(body),
+            _place: None,
         })
     }
 
@@ -372,6 +373,38 @@ fn a_dead_token_is_replaced_by_one_login() {
     assert!(lab.is_valid());
     assert_eq!(lab.server.count(Operation::Login), 3);
     assert_eq!(lab.server.count(Operation::LookupSelf), 4);
+}
+
+/// Two servers that do not know each other's tokens answer at one address: each login leaves a token
+/// behind, and there was one for each reader's next try.
+#[test]
+fn tokens_that_die_one_after_the_other_are_replaced_with_backoff() {
+    let mut lab = Lab::new(approle(), HOUR, HOUR * 24);
+    let end = lab.clock.now() + HOUR * 6;
+    while lab.clock.now() < end {
+        let until = lab.settle().unwrap();
+        if lab.token().is_some() {
+            lab.server.kill_all();
+            lab.session.update(|state| state.dead = true);
+        } else {
+            lab.clock.advance(until.since(lab.clock.now()));
+        }
+    }
+    // Twelve an hour at most, once the longest wait is reached; by half that wait on average.
+    let logins = lab.server.count(Operation::Login);
+    assert!((60..200).contains(&logins), "{logins} logins");
+    assert_eq!(lab.failures_told(), 1, "told once, until it is over");
+    // One that lives is the end of it: the next death is one like the first.
+    lab.live(MINUTE * 10, |_| {});
+    assert!(lab.is_valid());
+    let before = lab.server.count(Operation::Login);
+    for more in 1..=2 {
+        lab.server.kill_all();
+        lab.session.update(|state| state.dead = true);
+        lab.settle();
+        assert!(lab.is_valid());
+        assert_eq!(lab.server.count(Operation::Login), before + more);
+    }
 }
 
 #[test]
