@@ -33,7 +33,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::Agent;
 use ureq::http::header::LOCATION;
@@ -332,7 +332,10 @@ impl Http {
                     done: status == 303 && request.method != Method::Get,
                 });
             }
-            let place = || self.room.place(until);
+            let place = || {
+                let left = until.since(self.route.clock.now());
+                self.room.place(Instant::now().checked_add(left))
+            };
             read_body(&parts.headers, body.into_reader(), self.max_body, place)
                 .map(|body| Answer::Final(Response::new(status, &parts.headers, body)))
                 .map_err(|fault| match fault {
