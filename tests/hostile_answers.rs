@@ -562,7 +562,8 @@ fn no_answer_makes_a_session_loop() {
     let refused = |text: &str| Response::error(403, text).act();
     // The name; what is answered in place of the usual; how many requests in the time of ten reads of
     // the neighbour are enough.
-    let cases: Vec<(&str, Vec<(&str, Action)>, usize)> = vec![
+    type Case = (&'static str, Vec<(&'static str, Action)>, usize);
+    let cases: Vec<Case> = vec![
         ("dead", vec![(READ, refused("permission denied"))], 20),
         ("invalid", vec![(READ, refused("invalid token"))], 20),
         (
