@@ -83,6 +83,17 @@ impl Cycle {
         self.proved = false;
     }
 
+    /// Whether readers may still be in what was replaced.
+    #[must_use]
+    pub(super) fn has_old(&self) -> bool {
+        self.writer.has_old()
+    }
+
+    /// Takes away what was replaced. What stays is said, and tried again, by the next commit.
+    pub(super) fn remove_old(&mut self) {
+        let _ = self.writer.remove_old();
+    }
+
     /// Fetch, render, commit.
     pub(super) fn run(
         &mut self,

@@ -29,6 +29,10 @@ use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
 /// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
 const TURN: Duration = Duration::from_secs(1);
 
+/// A loop that has not turned for this long was asleep with the machine, and so were the workers:
+/// for as long again nobody is called stalled, since whatever was under way has to end first.
+const SLEPT: Duration = Duration::from_secs(5);
+
 /// A changing state is shown at most this often; a large one less often, since all of it is made
 /// anew each time.
 const SHOW: Duration = Duration::from_millis(50);
@@ -84,6 +88,9 @@ pub struct Supervisor {
     unstarted: HashMap<usize, Tick>,
     /// Stores that the plan no longer has are let go when nobody works on them any more.
     to_retire: bool,
+    /// The last turn, and the last that came late.
+    turned: Tick,
+    woken: Tick,
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
     shown: Tick,
@@ -116,6 +123,8 @@ impl Supervisor {
             narrator: Narrator::default(),
             unstarted: HashMap::new(),
             to_retire: false,
+            turned: now,
+            woken: Tick::default(),
             changed_since: Some(now),
             shown: Tick::default(),
             file: start.file,
@@ -212,9 +221,14 @@ impl Supervisor {
     }
 
     fn look_after_workers(&mut self, now: Tick) {
+        if now.since(self.turned) >= SLEPT {
+            self.woken = now;
+        }
+        self.turned = now;
+        let just_woken = now.since(self.woken) < SLEPT;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
-            if is_late && known.stall(stalled()) {
+            if is_late && !just_woken && known.stall(stalled()) {
                 self.narrator.failed(known, &stalled(), 0, None, now);
                 self.outlook
                     .metrics()

@@ -43,7 +43,7 @@ pub mod process;
 mod proxy;
 mod scripted;
 mod setup;
-mod wire;
+pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

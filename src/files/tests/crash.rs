@@ -88,8 +88,10 @@ fn kill_again_and_again(name: &str, switched: bool) {
     assert!(seen > 0);
     eprintln!("{seen} whole contents seen, {left} left-overs swept");
     let text = content(b'.');
-    let committed = Writer::new(targets(&dir), switched).commit(&files(&[&text, &text]));
+    let mut writer = Writer::new(targets(&dir), switched);
+    let committed = writer.commit(&files(&[&text, &text]));
     assert_eq!(committed.unwrap().written.len(), 2);
+    writer.remove_old().unwrap();
     watch(&dir, Instant::now() + Duration::from_millis(1));
     assert_eq!(names(&dir).len(), if switched { 4 } else { 2 });
 }

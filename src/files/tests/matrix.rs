@@ -126,9 +126,16 @@ impl Scene {
         let swept = sweep([(targets.as_slice(), self.switched())]);
         assert_eq!(swept.warnings, Vec::<String>::new(), "{about}");
         assert_eq!(temporaries(&self.dir(home)), 0, "{about}");
-        self.commit(home)
+        let mut writer = Writer::new(self.targets(home), self.switched());
+        writer
+            .commit(&files(&NEW))
             .unwrap_or_else(|error| panic!("{about}: {error}"));
         assert_eq!(self.check(home, about), [true, true], "{about}");
+        assert_eq!(
+            writer.remove_old().unwrap(),
+            Vec::<String>::new(),
+            "{about}"
+        );
         let left = if self.switched() { 4 } else { 2 };
         assert_eq!(names(&self.dir(home)).len(), left, "{about}");
     }

@@ -183,7 +183,8 @@ impl Keeper {
     }
 
     fn situation(&self) -> Situation {
-        let state = self.session.lock();
+        let mut state = self.session.lock();
+        self.session.forget_ended(&mut state);
         Situation {
             now: self.tools.clock.now(),
             token: state.token.is_some(),

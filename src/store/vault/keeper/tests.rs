@@ -287,6 +287,26 @@ fn sixty_days_of_renewals_and_logins_before_max_ttl() {
 }
 
 #[test]
+fn a_token_that_ended_while_the_machine_slept_is_used_for_nothing() {
+    let mut lab = Lab::new(approle(), HOUR, HOUR * 24);
+    lab.live(HOUR * 10, |lab| assert!(lab.is_valid()));
+    let renewals = lab.server.count(Operation::Renew);
+    lab.clock.advance(HOUR * 8);
+    // Before the keeper has woken: a worker gets it no more.
+    let waiting = lab.session.token(|| Ok(()), &stopped());
+    assert!(waiting.is_err() && lab.token().is_none());
+    lab.settle();
+    assert!(lab.is_valid());
+    assert_eq!(lab.server.count(Operation::Login), 2);
+    assert_eq!(lab.server.count(Operation::Renew), renewals, "none in vain");
+    assert_eq!(lab.failures_told(), 0);
+}
+
+fn stopped() -> Stop {
+    Stop::new().1
+}
+
+#[test]
 fn a_token_that_cannot_be_renewed_is_replaced_before_its_end() {
     let mut lab = Lab::new(approle(), HOUR, HOUR);
     lab.server.rules().renewable = false;
