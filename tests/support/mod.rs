@@ -31,12 +31,13 @@
 )]
 
 mod certs;
+pub mod commands;
 mod daemon;
 mod http;
 mod log;
 mod openbao;
 pub mod ports;
-mod process;
+pub mod process;
 mod proxy;
 mod scripted;
 mod setup;
