@@ -4,6 +4,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::printable::brief;
+
+/// The longest message, in characters: two paths as long as they may be. Only a server that means
+/// harm comes near it (the name of a field can be as long as the answer).
+const LONGEST: usize = 8 << 10;
+
 /// The class of a failure, as users see it in the status, the log and the metric label
 /// `error_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,8 +118,45 @@ pub struct Failure {
     pub retry: Retry,
 }
 
+impl Failure {
+    /// A failure without a remedy. What a server or a file put into the message cannot act on a
+    /// terminal, begin a line, or be without end.
+    #[must_use]
+    pub fn new(error_type: ErrorType, retry: Retry, message: impl AsRef<str>) -> Self {
+        Self {
+            error_type,
+            message: brief(message.as_ref(), LONGEST).into_owned(),
+            remedy: None,
+            retry,
+        }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl AsRef<str>) -> Self {
+        self.remedy = Some(brief(remedy.as_ref(), LONGEST).into_owned());
+        self
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_acts_on_a_terminal_or_is_without_end() {
+        let foreign = format!("a\n\u{1b}[2J\u{202e}{}", "x".repeat(1 << 20));
+        let failure =
+            Failure::new(ErrorType::Render, Retry::Settled, &foreign).with_remedy(&foreign);
+        for text in [failure.message, failure.remedy.unwrap()] {
+            assert!(text.starts_with("a\\n\\u{1b}[2J\\u{202e}xxx"));
+            assert!(text.ends_with("x…") && text.len() < 9000, "{}", text.len());
+        }
     }
 }

@@ -13,7 +13,8 @@
 //! * [`config`]: the YAML file and the environment as they were written.
 //! * [`observe`]: is told what happened and shows it: log, metrics, HTTP, status file, systemd.
 //! * [`convert`]: manifests of External Secrets Operator in, a configuration out.
-//! * [`secret`], [`failure`], [`clock`]: the words that all rooms share.
+//! * [`sandbox`]: what the kernel lets the process write and read.
+//! * [`secret`], [`failure`], [`clock`], [`printable`]: the words that all rooms share.
 
 pub mod cli;
 pub mod clock;
@@ -23,7 +24,9 @@ pub mod failure;
 pub mod files;
 pub mod observe;
 pub mod plan;
+pub mod printable;
 pub mod render;
+pub mod sandbox;
 pub mod secret;
 pub mod store;
 pub mod sync;

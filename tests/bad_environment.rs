@@ -131,8 +131,8 @@ fn all_variables_that_do_not_parse_are_named_at_once() {
                 .env("SANDBOX", "perhaps")
         },
         "secrets-sync: WATCH_CONFIG: `maybe` is not a boolean: write `true` or `false`\n\
-         secrets-sync: INITIAL_BACKOFF: 10m is more than MAX_BACKOFF, which is 5m\n\
-         secrets-sync: SANDBOX: `perhaps` is neither `on` nor `off`\n",
+         secrets-sync: SANDBOX: `perhaps` is neither `on` nor `off`\n\
+         secrets-sync: INITIAL_BACKOFF: 10m is more than MAX_BACKOFF, which is 5m\n",
     );
 }
 

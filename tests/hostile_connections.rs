@@ -1,10 +1,14 @@
 //! Redirects, stale connections and TLS that cannot be trusted: a token goes to its server alone.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a test fails
+
+mod hostile;
 mod support;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use hostile::{RETRIES, check_bound, paced};
 use serde_json::json;
 use support::{Action, Daemon, LogLine, Request, Response, SOON, ScriptedServer};
 
@@ -62,6 +66,7 @@ fn no_request_follows_a_redirect_to_another_origin() {
             "secret/data/loop" => to(307, "/v1/secret/data/loop"),
             "secret/data/twice" => to(307, "/v1/secret/data/once"),
             "secret/data/nowhere" => Response { status: 307, headers: vec![], body: vec![] }.act(),
+            "secret/data/no-url" => to(307, "/v1/what is this"),
             "secret/data/https" => to(307, &format!("{}/v1/x", own.replace("http", "https"))),
             "secret/data/name" => to(307, &format!("http://localhost:{other_port}/v1/x")),
             "secret/data/user" => to(307, &format!("{own}@127.0.0.1:{other_port}/v1/x")),
@@ -94,6 +99,7 @@ fn no_request_follows_a_redirect_to_another_origin() {
         ("loop", "more than once".to_owned()),
         ("twice", "more than once".to_owned()),
         ("nowhere", "to nowhere".to_owned()),
+        ("no-url", "to what is no URL".to_owned()),
     ];
     let mut config = format!(
         "secretStore: {{address: '{address}', token: canary-token}}\n\
@@ -109,7 +115,7 @@ fn no_request_follows_a_redirect_to_another_origin() {
     }
     config.push_str(&secret("of-login", "login", "1h"));
     config.push_str(&secret("of-unwrap", "unwrap", "1h"));
-    let mut daemon = Daemon::new(&config).start();
+    let mut daemon = paced(Daemon::new(&config)).start();
     daemon.wait_file("once", "followed", SOON);
     daemon.wait_file("absolute", "followed", SOON);
     let of_login = format!("to `{elsewhere}`");
@@ -125,6 +131,25 @@ fn no_request_follows_a_redirect_to_another_origin() {
         assert!(!daemon.path(name).exists(), "{name}");
     }
     assert_eq!(other.connections(), 0, "the other server was reached");
+    // Each is tried again with backoff; a second hop, or a further one, is no request.
+    let of = |what: &'static str| move |request: &Request| request.target.ends_with(what);
+    for (name, _) in &refused {
+        let each = if *name == "loop" { 2 } else { 1 };
+        let its = server.wait_for(RETRIES.expected() * each, SOON, reads(name));
+        RETRIES.check(
+            name,
+            &its.iter().map(|request| request.at).collect::<Vec<_>>(),
+        );
+    }
+    for path in ["/auth/approle/login", "/sys/wrapping/lookup"] {
+        let its = server.wait_for(RETRIES.expected(), SOON, of(path));
+        RETRIES.check(
+            path,
+            &its.iter().map(|request| request.at).collect::<Vec<_>>(),
+        );
+    }
+    let all: Vec<_> = server.requests().iter().map(|request| request.at).collect();
+    check_bound("the server", &all, refused.len() + 4, 0.0, 0);
     // One hop is followed, with the token; a second is not.
     let there = server.wait_for(2, SOON, reads("there"));
     assert!(

@@ -183,3 +183,31 @@ fn a_storm_of_signals_meets_the_rate_limit_and_no_more_than_it_passes() {
         }
     }
 }
+
+/// As of two servers behind one address that do not know each other's tokens.
+#[test]
+fn a_server_that_knows_none_of_the_tokens_it_makes_is_not_asked_for_ever_more_of_them() {
+    let unknown = || Some(Response::error(403, "permission denied").act());
+    let is_lookup = |r: &support::Request| r.target.ends_with("/lookup-self");
+    let store = Store::with(move |r| (is_read(r) || is_lookup(r)).then(unknown).flatten());
+    let secrets: Vec<_> = names(40).iter().map(|n| secret("kv", n, "1s")).collect();
+    let keys = "authMethod: approle, roleId: r, secretId: s";
+    let daemon = Daemon::new(&config(&store.address(), keys, &secrets)).start();
+    let line = daemon.wait_for_log(SOON, |line| line.has("msg", "the session has trouble"));
+    assert_eq!(line.text("error_type"), "auth", "{}", line.raw);
+    assert!(
+        line.text("error")
+            .contains("its token is refused soon after"),
+        "{}",
+        line.raw
+    );
+    // By default spacing: three at once, then after 1, 2, 4, 8, … s at most.
+    let logins = store.wait_for(6, SOON * 2, is_login);
+    let lasted = logins[5].at - logins[0].at;
+    assert!(lasted > Duration::from_millis(300), "{lasted:?}");
+    store.heal();
+    daemon.wait_ready(SOON * 2);
+    // Each of the readers' next tries made a login: ten in a second.
+    let logins = store.count(is_login);
+    assert!(logins <= 20, "{logins} logins");
+}

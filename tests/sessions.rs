@@ -289,7 +289,8 @@ fn a_renewal_that_is_refused_leaves_the_token_in_use_until_a_login_replaces_it()
         "not before it died"
     );
     daemon.wait_for_log(SOON, |line| {
-        line.msg().contains("look-up of the token was refused")
+        line.msg()
+            .contains("look-up of the token (`auth/token/lookup-self`) told nothing")
     });
 }
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -435,4 +436,21 @@ fn no_server_outlives_its_test_program() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(poll(SOON, || endpoint.connect(SOON).is_err().then_some(())).is_some());
+}
+
+#[test]
+fn a_run_that_says_a_secret_fails_its_test() {
+    let bao = OpenBao::shared();
+    let mount = bao.fresh_kv(2);
+    bao.kv2_put(&mount, "k", &json!({ "x": "said-by-mistake" }));
+    let token = bao.token(&["default"], "1m", &Value::Null);
+    for value in ["said-by-mistake", token.as_str()] {
+        let echo = || {
+            Daemon::bare()
+                .program(Path::new("/bin/echo"))
+                .any_stdout()
+                .run(&["it is", value])
+        };
+        assert!(std::panic::catch_unwind(echo).is_err(), "{value}");
+    }
 }

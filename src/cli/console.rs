@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use super::exit::Exit;
-use crate::observe::printable::printable;
+use crate::printable::printable;
 
 /// The program's name in front of its errors.
 pub const NAME: &str = "secrets-sync";

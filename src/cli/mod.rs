@@ -4,6 +4,7 @@ mod arguments;
 mod config_path;
 pub mod console;
 mod convert;
+mod environ;
 pub mod exit;
 mod init;
 mod isready;

@@ -1,7 +1,8 @@
 //! `run`: the daemon, `--once`, `--dry-run`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use log::{info, warn};
 
 use super::arguments::Run;
 use super::console;
+use super::environ::Environ;
 use super::exit::Exit;
 use super::left_overs;
 use super::process::{harden, take_room};
@@ -20,7 +22,8 @@ use crate::observe::status_file::{LockPolicy, LockStep, StatusFile, StatusLock};
 
 use crate::plan::tls::FileFault;
 use crate::plan::{self, CredentialProblem, Daemon, Plan, Purpose, inspect};
-use crate::sync::{OncePolicy, Outlook, Signal, Start, Supervisor, Watch, once, signals};
+use crate::sandbox::{Roots, Sandbox, Writes, close};
+use crate::sync::{OncePolicy, Outlook, Signal, Start, Supervisor, Watch, catch, listen, once};
 
 /// A credential that is there but cannot be parsed may be in the middle of being written: it is
 /// looked at again for this long.
@@ -29,6 +32,8 @@ const CREDENTIAL_AGAIN: Duration = Duration::from_millis(200);
 
 /// Runs until it is told to stop; with `--once` or `--dry-run`, until it is done.
 pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit {
+    // Before `harden`: see there.
+    let environ = Environ::open();
     let unhardened = harden();
     take_room();
     let daemon = match daemon_settings(&environment) {
@@ -48,36 +53,93 @@ pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit
     for warning in unhardened {
         warn!(target: "cli", "{warning}");
     }
-    let (signals, stop) = match signals() {
-        Ok(taken) => taken,
-        Err(error) => {
-            console::fail(&format_args!("cannot take signals over: {error}"));
-            return Exit::Failure;
+    let prepared = prepare(file, &environment, &daemon, options);
+    forget_credentials(environ, prepared.as_ref().ok());
+    match prepared {
+        Ok(prepared) if options.once || options.dry_run => {
+            single(prepared, &daemon, &clock, options)
         }
-    };
-    if options.once || options.dry_run {
-        single(
-            file,
-            &environment,
-            &daemon,
-            &clock,
-            (&signals, &stop),
-            options,
-        )
-    } else {
-        forever(file, environment, daemon, clock, signals, &stop)
+        Ok(prepared) => forever(file.to_owned(), environment, daemon, clock, prepared),
+        Err(exit) => exit,
     }
 }
 
-fn single(
+/// Wipes the credentials out of the environment that others may look at.
+fn forget_credentials(environ: std::io::Result<Environ>, prepared: Option<&Prepared>) {
+    let credentials = prepared.map_or_else(Vec::new, |prepared| prepared.plan.inline_credentials());
+    if let Err(error) = environ.and_then(|environ| environ.wipe(&credentials)) {
+        warn!(target: "cli", "credentials stay in /proc/self/environ, for root and the daemon's own user \
+            to see: {error}");
+    }
+}
+
+/// What is at hand when threads may start.
+struct Prepared {
+    plan: Plan,
+    /// Of the file that the plan was read from.
+    stamp: Option<Stamp>,
+    sandbox: Option<Sandbox>,
+    /// How far the sandbox goes, in words.
+    walls: String,
+    signals: Receiver<Signal>,
+    stop: Stop,
+}
+
+/// What is done before there is a second thread: signals wait from here on, the plan says what the
+/// sandbox allows, and it closes around all threads to come.
+fn prepare(
     file: &Path,
     environment: &Environment,
-    daemon: &Arc<Daemon>,
-    clock: &Arc<dyn Clock>,
-    (signals, stop): (&Receiver<Signal>, &Stop),
+    daemon: &Daemon,
     options: &Run,
-) -> Exit {
-    let plan = match load(file, environment, &**clock, stop) {
+) -> Result<Prepared, Exit> {
+    let no_signals = |error| {
+        console::fail(&format_args!("cannot take signals over: {error}"));
+        Exit::Failure
+    };
+    let caught = catch().map_err(no_signals)?;
+    let stamp = stamp(file);
+    let plan = read(file, environment).map_err(|NoPlan| Exit::Unusable)?;
+    let writes = match options {
+        Run { dry_run: true, .. } => Writes::Nothing,
+        Run { once: true, .. } => Writes::Targets,
+        _ => Writes::All,
+    };
+    let (sandbox, walls) = enclose(&plan, daemon, writes);
+    let (signals, stop) = listen(caught).map_err(no_signals)?;
+    Ok(Prepared {
+        plan,
+        stamp,
+        sandbox,
+        walls,
+        signals,
+        stop,
+    })
+}
+
+/// Closes the sandbox; how far it is, in words, where it is not wanted or not to be had.
+fn enclose(plan: &Plan, daemon: &Daemon, writes: Writes) -> (Option<Sandbox>, String) {
+    if !daemon.sandbox {
+        return (None, "off".to_owned());
+    }
+    let closed = close(&Roots::of(plan, daemon, writes));
+    for warning in closed.warnings {
+        warn!(target: "sandbox", "{warning}");
+    }
+    if closed.sandbox.is_none() {
+        warn!(target: "sandbox", "{}", closed.status);
+    }
+    (closed.sandbox, closed.status)
+}
+
+fn single(prepared: Prepared, daemon: &Arc<Daemon>, clock: &Arc<dyn Clock>, options: &Run) -> Exit {
+    let Prepared {
+        plan,
+        signals,
+        stop,
+        ..
+    } = prepared;
+    let plan = match await_credentials(plan, &**clock, &stop) {
         Ok(plan) => plan,
         Err(NoStart::Unusable) => return Exit::Unusable,
         Err(NoStart::Stopped) => return Exit::Failure,
@@ -86,7 +148,7 @@ fn single(
         timeout: options.timeout(),
         dry_run: options.dry_run,
     };
-    let outcome = once(&plan, daemon, clock, signals, policy);
+    let outcome = once(&plan, daemon, clock, &signals, policy);
     let mut preview = String::new();
     for (name, lines) in &outcome.preview {
         for line in lines {
@@ -109,13 +171,20 @@ fn single(
 }
 
 fn forever(
-    file: &Path,
+    file: PathBuf,
     environment: Environment,
     daemon: Arc<Daemon>,
     clock: Arc<dyn Clock>,
-    signals: Receiver<Signal>,
-    stop: &Stop,
+    prepared: Prepared,
 ) -> Exit {
+    let Prepared {
+        plan,
+        stamp,
+        sandbox,
+        walls,
+        signals,
+        stop,
+    } = prepared;
     let (changes, changed) = unbounded();
     let watch = match Watch::start(Arc::clone(&clock), changes) {
         Ok(watch) => watch,
@@ -124,11 +193,12 @@ fn forever(
             return Exit::Failure;
         }
     };
-    // Before the file is read, so that no change after that is missed.
-    watch.follow(vec![file.to_owned()]);
+    // What changes from now on is seen; what changed since it was read has to be read again.
+    watch.follow(vec![file.clone()]);
     let mut lock = StatusLock::new(&daemon.status_file);
-    let prepared = load(file, &environment, &*clock, stop)
-        .and_then(|plan| Ok((plan, take_lock(&mut lock, &*clock, stop)?)));
+    let prepared = again(plan, stamp, &file, &environment)
+        .and_then(|plan| await_credentials(plan, &*clock, &stop))
+        .and_then(|plan| Ok((plan, take_lock(&mut lock, &*clock, &stop)?)));
     let (plan, policy) = match prepared {
         Ok(prepared) => prepared,
         Err(NoStart::Unusable) => return Exit::Unusable,
@@ -136,7 +206,7 @@ fn forever(
     };
     left_overs::remove(&plan, &*clock, &Stop::never());
     info!(target: "sync", version = env!("CARGO_PKG_VERSION"), config = file.display().to_string(),
-        secrets = plan.secrets.len(), stores = plan.stores.len(); "secrets-sync starts");
+        secrets = plan.secrets.len(), stores = plan.stores.len(), sandbox = walls; "secrets-sync starts");
     let address = daemon
         .metrics_port
         .map(|port| SocketAddr::new(daemon.metrics_addr, port));
@@ -149,10 +219,11 @@ fn forever(
         &environment,
     );
     Supervisor::new(Start {
-        file: file.to_owned(),
+        file,
         environment,
         daemon,
         plan,
+        sandbox,
         clock,
         signals,
         watch,
@@ -171,22 +242,48 @@ enum NoStart {
     Stopped,
 }
 
-/// The plan, once its credentials are such that waiting for them makes sense.
-fn load(
+/// It cannot be had, and that was told.
+struct NoPlan;
+
+fn read(file: &Path, environment: &Environment) -> Result<Plan, NoPlan> {
+    plan::load(file, environment, Purpose::Run).map_err(|problems| {
+        problems
+            .entries()
+            .for_each(|problem| console::fail(&problem));
+        NoPlan
+    })
+}
+
+/// Which file it is, and when it was last touched.
+#[derive(PartialEq)]
+struct Stamp([i128; 4]);
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let met = std::fs::metadata(file).ok()?;
+    let changed = i128::from(met.ctime()) * 1_000_000_000 + i128::from(met.ctime_nsec());
+    Some(Stamp([
+        met.dev().into(),
+        met.ino().into(),
+        met.size().into(),
+        changed,
+    ]))
+}
+
+/// The plan of the file as it is now, which is the one at hand unless the file was touched since.
+fn again(
+    plan: Plan,
+    before: Option<Stamp>,
     file: &Path,
     environment: &Environment,
-    clock: &dyn Clock,
-    stop: &Stop,
 ) -> Result<Plan, NoStart> {
-    let plan = match plan::load(file, environment, Purpose::Run) {
-        Ok(plan) => plan,
-        Err(problems) => {
-            problems
-                .entries()
-                .for_each(|problem| console::fail(&problem));
-            return Err(NoStart::Unusable);
-        }
-    };
+    if stamp(file) == before {
+        return Ok(plan);
+    }
+    read(file, environment).map_err(|NoPlan| NoStart::Unusable)
+}
+
+/// The plan, once its credentials are such that waiting for them makes sense.
+fn await_credentials(plan: Plan, clock: &dyn Clock, stop: &Stop) -> Result<Plan, NoStart> {
     let until = clock.now() + CREDENTIAL_PATIENCE;
     loop {
         let (broken, awaited): (Vec<_>, Vec<_>) = inspect(&plan).into_iter().partition(is_broken);

@@ -7,22 +7,27 @@ use super::console;
 use super::exit::Exit;
 use crate::config::{self, Environment};
 use crate::plan::tls::FileFault;
-use crate::plan::{self, CredentialProblem, Notice, Plan, Purpose};
+use crate::plan::{self, CredentialProblem, Daemon, Notice, Plan, Purpose};
+use crate::printable::printable;
+use crate::sandbox::{Roots, Writes};
 
 pub(super) fn main(file: &Path, environment: &Environment) -> Exit {
-    let mut errors = config::daemon_settings(environment)
-        .err()
-        .unwrap_or_default();
+    let daemon = config::daemon_settings(environment);
     let mut understood = String::new();
     let mut warnings = Vec::new();
+    let mut errors = Vec::new();
     match plan::load(file, environment, Purpose::Validate) {
         Ok(plan) => {
             understood = plan::describe(&plan);
+            if let Ok(daemon) = &daemon {
+                understood.push_str(&walls(&plan, daemon));
+            }
             look_over(&plan, &mut warnings, &mut errors);
         }
         // Where they stand, they are what people look for first.
-        Err(problems) => errors.splice(..0, problems.entries()).for_each(drop),
+        Err(problems) => errors.extend(problems.entries()),
     }
+    errors.extend(daemon.err().unwrap_or_default());
     let printed = console::print(&understood);
     for warning in &warnings {
         console::fail(&format_args!("warning: {warning}"));
@@ -35,6 +40,19 @@ pub(super) fn main(file: &Path, environment: &Environment) -> Exit {
     } else {
         Exit::Unusable
     }
+}
+
+/// What the sandbox will allow.
+fn walls(plan: &Plan, daemon: &Daemon) -> String {
+    let mut text = "\nsandbox\n".to_owned();
+    if !daemon.sandbox {
+        text.push_str("  off\n");
+        return text;
+    }
+    for line in Roots::of(plan, daemon, Writes::All).describe() {
+        text.push_str(&format!("  {}\n", printable(&line)));
+    }
+    text
 }
 
 fn look_over(plan: &Plan, warnings: &mut Vec<String>, errors: &mut Vec<String>) {

@@ -1,11 +1,14 @@
 //! A clock that is moved by hand: for tests and simulations.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::event::{EventfdFlags, eventfd};
 
-use super::{Clock, Tick};
+use super::{Clock, Interest, Tick, poll};
 
 /// Stands still until [`advance`](ManualClock::advance); its chance is a seeded sequence. Clones
 /// share one time.
@@ -24,9 +27,31 @@ struct Shared {
 struct State {
     now: Duration,
     wall: SystemTime,
-    alarms: Vec<(Duration, Sender<Instant>)>,
+    alarms: Vec<(Duration, Ring)>,
     dice: fastrand::Rng,
     fixed_chance: Option<f64>,
+}
+
+/// How the waiter of an alarm is told.
+#[derive(Debug)]
+enum Ring {
+    Channel(Sender<Instant>),
+    /// For one who waits for a socket.
+    Event(Arc<OwnedFd>),
+}
+
+impl Ring {
+    fn ring(&self) {
+        // Whoever does not listen any more needs no ring.
+        match self {
+            Self::Channel(sender) => {
+                let _ = sender.try_send(Instant::now());
+            }
+            Self::Event(event) => {
+                let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+            }
+        }
+    }
 }
 
 impl Default for ManualClock {
@@ -66,7 +91,7 @@ impl ManualClock {
         let now = state.now;
         state.alarms.retain(|(at, ring)| {
             if *at <= now {
-                let _ = ring.try_send(Instant::now());
+                ring.ring();
             }
             *at > now
         });
@@ -127,10 +152,41 @@ impl Clock for ManualClock {
         if at.since_start() <= state.now {
             let _ = ring.try_send(Instant::now());
         } else {
-            state.alarms.push((at.since_start(), ring));
+            state.alarms.push((at.since_start(), Ring::Channel(ring)));
             self.shared.changed.notify_all();
         }
         alarm
+    }
+
+    fn ready(
+        &self,
+        socket: BorrowedFd<'_>,
+        interest: Interest,
+        until: Option<Tick>,
+    ) -> io::Result<bool> {
+        let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        if let Some(until) = until {
+            let mut state = self.lock();
+            if until.since_start() <= state.now {
+                drop(state);
+                return poll(socket, interest, None, Some(Duration::ZERO));
+            }
+            let ring = Ring::Event(Arc::clone(&event));
+            state.alarms.push((until.since_start(), ring));
+            self.shared.changed.notify_all();
+        }
+        let found = loop {
+            if poll(socket, interest, Some(event.as_fd()), None)? {
+                break true;
+            }
+            if until.is_some_and(|until| self.now() >= until) {
+                break false;
+            }
+        };
+        self.lock()
+            .alarms
+            .retain(|(_, ring)| !matches!(ring, Ring::Event(other) if Arc::ptr_eq(other, &event)));
+        Ok(found)
     }
 
     fn chance(&self) -> f64 {

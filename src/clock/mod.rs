@@ -3,13 +3,17 @@
 //! a clock or sleeps.
 
 mod backoff;
+mod io;
 mod manual;
 mod system;
 
 pub use backoff::Growth;
+pub use io::{Interest, poll};
 pub use manual::ManualClock;
 pub use system::SystemClock;
 
+use std::io::Result as IoResult;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select};
@@ -59,6 +63,19 @@ pub trait Clock: Send + Sync {
     /// A channel that gives one message at `at`, or earlier: look at [`Clock::now`] again when it
     /// does ([`wait`] and [`pause`] do that).
     fn alarm(&self, at: Tick) -> Receiver<Instant>;
+
+    /// Waits until the socket can be read from or written to, or has failed; `false` when `until`
+    /// came first (for ever with `None`).
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to wait.
+    fn ready(
+        &self,
+        socket: BorrowedFd<'_>,
+        interest: Interest,
+        until: Option<Tick>,
+    ) -> IoResult<bool>;
 
     /// A random number in `0.0..1.0`.
     fn chance(&self) -> f64;

@@ -41,6 +41,10 @@ pub struct Daemon {
     pub backoff_multiplier: f64,
     /// `SHUTDOWN_TIMEOUT`.
     pub shutdown_timeout: Duration,
+    /// `SANDBOX` is `on`.
+    pub sandbox: bool,
+    /// `SANDBOX_WRITE_PATHS`: directories that may be written in beside those of the targets.
+    pub sandbox_write_paths: Vec<PathBuf>,
 }
 
 impl Daemon {
@@ -125,6 +129,14 @@ impl Reader<'_> {
                     .ok_or_else(|| "is not a number from 1 to 100".to_owned())
             }),
             shutdown_timeout: self.time("SHUTDOWN_TIMEOUT", 30),
+            sandbox: self.get("SANDBOX", true, |text| {
+                match text.to_ascii_lowercase().as_str() {
+                    "on" => Ok(true),
+                    "off" => Ok(false),
+                    _ => Err("is neither `on` nor `off`".to_owned()),
+                }
+            }),
+            sandbox_write_paths: self.get("SANDBOX_WRITE_PATHS", Vec::new(), directories),
         };
         if daemon.initial_backoff > daemon.max_backoff {
             self.errors.push(format!(
@@ -150,24 +162,6 @@ impl Reader<'_> {
     /// Variables that the daemon does not use yet must still hold what they may hold.
     fn check_unused(&mut self) {
         self.flag("ENABLE_TRACING", false);
-        self.get("SANDBOX", (), |text| {
-            match text.to_ascii_lowercase().as_str() {
-                "on" | "off" => Ok(()),
-                _ => Err("is neither `on` nor `off`".to_owned()),
-            }
-        });
-        self.get("SANDBOX_WRITE_PATHS", (), |text| {
-            match text
-                .split(':')
-                .find(|path| !path.is_empty() && (!path.starts_with('/') || *path == "/"))
-            {
-                Some(path) => Err(format!(
-                    "holds `{}`, which is not an absolute path below `/`",
-                    shown(path)
-                )),
-                None => Ok(()),
-            }
-        });
         self.get("OTEL_EXPORTER_ENDPOINT", (), |text| {
             let rest = text
                 .strip_prefix("http://")
@@ -267,6 +261,24 @@ fn is_ours(name: &str) -> bool {
     NAMES.contains(&upper.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// A `:` list of absolute paths, none of them `/`.
+fn directories(text: &str) -> Result<Vec<PathBuf>, String> {
+    text.split(':')
+        .filter(|path| !path.is_empty())
+        .map(|path| {
+            let absolute = Path::new(path);
+            if absolute.is_absolute() && absolute.components().count() > 1 {
+                Ok(absolute.to_owned())
+            } else {
+                Err(format!(
+                    "holds `{}`, which is not an absolute path below `/`",
+                    shown(path)
+                ))
+            }
+        })
+        .collect()
+}
+
 fn within(text: &str, least: u32, most: u32) -> Option<u32> {
     text.parse()
         .ok()
@@ -300,6 +312,7 @@ mod tests {
         assert_eq!(daemon.max_backoff, Duration::from_secs(300));
         assert!((daemon.backoff_multiplier - 2.0).abs() < f64::EPSILON);
         assert_eq!(daemon.shutdown_timeout, Duration::from_secs(30));
+        assert!(daemon.sandbox && daemon.sandbox_write_paths.is_empty());
     }
 
     #[test]
@@ -323,6 +336,8 @@ mod tests {
         assert_eq!(daemon.metrics_port, Some(9000));
         assert_eq!(daemon.status_file, Path::new("/run/a/status.json"));
         assert_eq!(daemon.max_backoff, Duration::from_secs(3600));
+        assert!(!daemon.sandbox);
+        assert_eq!(daemon.sandbox_write_paths, ["/a", "/b"].map(PathBuf::from));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::printable::in_columns;
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -93,17 +95,10 @@ fn window(column: usize, source: &str) -> (usize, String) {
     (start, clean(&shown))
 }
 
-/// Foreign text, made safe for a terminal.
+/// Foreign text made safe for a terminal; the caret below it finds its column.
 fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    let parts: Vec<_> = text.split('\t').map(in_columns).collect();
+    parts.join("\t")
 }
 
 impl fmt::Display for Problems {

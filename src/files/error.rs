@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::sys;
 use crate::failure::{ErrorType, Failure, Retry};
+use crate::printable::printable;
 
 /// A step that failed, on which path, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,11 +95,10 @@ impl WriteError {
     /// As the failure of a secret: class `write`, tried again each cycle.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure {
-            error_type: ErrorType::Write,
-            message: self.to_string(),
-            remedy: self.help.clone(),
-            retry: Retry::Settled,
+        let failure = Failure::new(ErrorType::Write, Retry::Settled, self.to_string());
+        match &self.help {
+            Some(help) => failure.with_remedy(help),
+            None => failure,
         }
     }
 }
@@ -117,17 +117,9 @@ impl fmt::Display for WriteError {
 
 impl std::error::Error for WriteError {}
 
-/// A path as text of one line: control characters escaped.
+/// A path as text of one line.
 pub(super) fn shown(path: &Path) -> String {
-    let mut line = String::new();
-    for letter in path.to_string_lossy().chars() {
-        if letter.is_control() {
-            line.extend(letter.escape_default());
-        } else {
-            line.push(letter);
-        }
-    }
-    line
+    printable(&path.to_string_lossy()).into_owned()
 }
 
 /// What an operator can do about it; `None` where the cause says it all.
@@ -166,7 +158,8 @@ fn help(step: Step, errno: Errno) -> Option<String> {
         (_, Errno::ACCESS) => format!(
             "give the daemon's user (uid {user}) write permission on the directory, by its owner, \
              its mode or a group (`SupplementaryGroups=`); under systemd or with the sandbox on, \
-             allow the path (`ReadWritePaths=`, `SANDBOX_WRITE_PATHS`)"
+             allow the path (`ReadWritePaths=`, `SANDBOX_WRITE_PATHS`); a directory that took the place of \
+             another since the start is open after a restart"
         ),
         (_, Errno::ROFS) => {
             "it is mounted read-only: mount it read-write, or allow it in the unit \

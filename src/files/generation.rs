@@ -94,6 +94,8 @@ pub(super) fn commit(
         return Ok(committed);
     }
 
+    // What earlier failures left, and the one before the last, whose readers had their time.
+    committed.warnings.extend(sweep_old(&base, state));
     let mut new = Generation::create(&base)?;
     let mut written = Vec::new();
     for piece in pieces {
@@ -133,11 +135,32 @@ pub(super) fn commit(
     }
     base.sync()?;
     state.unsynced.remove(path);
-    // The old one, and what earlier failures left.
-    let mut swept = Swept::default();
-    swept.generations(&base);
-    committed.warnings.extend(swept.warnings);
+    // Readers may stand between its link and its files: it stays for a while.
+    state.old = sys::open_directory(&base.fd, OsStr::new("."))
+        .and_then(|fd| sys::names(&fd))
+        .is_ok_and(|names| {
+            let is_other = |name: &OsString| name::is_generation(name) && *name != new.name;
+            names.iter().any(is_other)
+        });
     Ok(committed)
+}
+
+/// Removes the generation that the last commit replaced.
+pub(super) fn remove_old(targets: &[Target], state: &mut State) -> Result<Vec<String>, WriteError> {
+    let Some(path) = common_directory(targets)? else {
+        return Ok(Vec::new());
+    };
+    Ok(match Directory::existing(path)? {
+        Some(base) => sweep_old(&base, state),
+        None => Vec::new(),
+    })
+}
+
+fn sweep_old(base: &Directory, state: &mut State) -> Vec<String> {
+    state.old = false;
+    let mut swept = Swept::default();
+    swept.generations(base);
+    swept.warnings
 }
 
 /// The one directory of all targets.
@@ -343,7 +366,11 @@ fn switch(base: &Directory, text: &OsStr, name: impl AsRef<OsStr>) -> Result<(),
             .and_then(|()| sys::make_link(text, &base.fd, temporary)),
         result => result,
     }
-    .and_then(|()| sys::rename(&base.fd, temporary, &base.fd, name))
+    .and_then(|()| {
+        sys::rename(&base.fd, temporary, &base.fd, name).inspect_err(|_| {
+            let _ = sys::unlink(&base.fd, temporary);
+        })
+    })
     .map_err(error)
 }
 

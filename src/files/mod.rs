@@ -27,4 +27,14 @@ pub use error::WriteError;
 pub use owner::{parse_group, parse_user};
 pub use sweep::{Swept, sweep};
 pub use target::{Mode, Target, TargetPath};
+/// The directory, reached by a trusted way, as a handle that only names it; what is missing is
+/// made as the writer makes it.
+///
+/// # Errors
+///
+/// [`WriteError`] when a component cannot be entered or made.
+pub fn make_directory(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, WriteError> {
+    walk::Directory::ensured(path).map(|directory| directory.fd)
+}
+
 pub use writer::{Change, Committed, NewFile, Writer};

@@ -41,6 +41,11 @@ pub(super) fn generation(now: SystemTime) -> Result<OsString, Errno> {
     Ok(format!("..{time}.{}", random()?).into())
 }
 
+/// Whether a name is that of the link that becomes `..data` or a file's link.
+pub(super) fn is_switch(name: &OsStr) -> bool {
+    name == DATA_TMP
+}
+
 /// Whether a name is one that [`generation`] makes (those of Kubernetes end in fewer digits).
 pub(super) fn is_generation(name: &OsStr) -> bool {
     let Some(rest) = name.as_bytes().strip_prefix(b"..") else {

@@ -23,7 +23,7 @@ pub struct Swept {
 }
 
 /// Removes left-over temporaries beside the targets, and the generations of `layout: directory`
-/// that `..data` does not name; nothing else, ever. For the start of the daemon, before the first
+/// that `..data` does not name, with the link that was to name one; nothing else, ever. For the start of the daemon, before the first
 /// worker. Each secret is its targets, and whether its layout is `directory`.
 #[must_use]
 pub fn sweep<'a>(secrets: impl IntoIterator<Item = (&'a [Target], bool)>) -> Swept {
@@ -40,6 +40,7 @@ pub fn sweep<'a>(secrets: impl IntoIterator<Item = (&'a [Target], bool)>) -> Swe
                 swept.temporaries(&dir);
                 if switched {
                     swept.generations(&dir);
+                    swept.each(&dir, name::is_switch, remove_switch);
                 }
             }
             Ok(None) => {}
@@ -117,6 +118,17 @@ fn remove_temporary(dir: &Directory, name: &OsStr, path: &Path) -> Result<bool, 
             }
             other.map_err(error)
         }
+    }
+}
+
+/// Removes the link that was to become `..data`.
+fn remove_switch(dir: &Directory, name: &OsStr, path: &Path) -> Result<bool, WriteError> {
+    let error = |errno| WriteError::os(Step::Remove, path, errno);
+    match node_of(dir, name).map_err(error)? {
+        Some((_, node)) if node.kind == FileType::Symlink => {
+            sys::unlink(&dir.fd, name).map(|()| true).map_err(error)
+        }
+        _ => Ok(false),
     }
 }
 

@@ -64,15 +64,28 @@ pub(super) fn egid() -> u32 {
     process::getegid().as_raw()
 }
 
+/// One system call; tried again when a signal interrupts it. Tests make it fail, or be the last.
+fn call<T>(name: &'static str, mut make: impl FnMut() -> Result<T>) -> Result<T> {
+    retry_on_intr(|| {
+        #[cfg(test)]
+        super::tests::faults::meet(name)?;
+        #[cfg(not(test))]
+        let _ = name;
+        make()
+    })
+}
+
 fn open(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: u32) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    retry_on_intr(|| fs::openat(dir, name, flags, Mode::from_raw_mode(mode)))
+    call("open", || {
+        fs::openat(dir, name, flags, Mode::from_raw_mode(mode))
+    })
 }
 
 /// `/`, as a place to walk from.
 pub(super) fn open_root() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    retry_on_intr(|| fs::open("/", flags, Mode::empty()))
+    call("open_root", || fs::open("/", flags, Mode::empty()))
 }
 
 /// A directory as a place: needs no read permission, cannot be read or synced. `NOTDIR` for a
@@ -123,56 +136,66 @@ pub(super) fn create(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
 
 /// A new directory, of `mode` at most.
 pub(super) fn make_directory(dir: &OwnedFd, name: &OsStr, mode: u32) -> Result<()> {
-    retry_on_intr(|| fs::mkdirat(dir, name, Mode::from_raw_mode(mode)))
+    call("make_directory", || {
+        fs::mkdirat(dir, name, Mode::from_raw_mode(mode))
+    })
 }
 
 /// What a handle is.
 pub(super) fn node(fd: &OwnedFd) -> Result<Node> {
     let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-    retry_on_intr(|| fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)).map(Node::from)
+    call("node", || fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)).map(Node::from)
 }
 
 /// What the link behind a handle of [`open_node`] says.
 pub(super) fn read_link(fd: &OwnedFd) -> Result<OsString> {
-    let text: CString = retry_on_intr(|| fs::readlinkat(fd, c"", Vec::new()))?;
+    let text: CString = call("read_link", || fs::readlinkat(fd, c"", Vec::new()))?;
     Ok(OsStr::from_bytes(text.as_bytes()).to_owned())
 }
 
 pub(super) fn make_link(text: &OsStr, dir: &OwnedFd, name: &OsStr) -> Result<()> {
-    retry_on_intr(|| fs::symlinkat(text, dir, name))
+    call("make_link", || fs::symlinkat(text, dir, name))
 }
 
 /// A second name for the file `name` of `from`, in `to`.
 pub(super) fn share(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> Result<()> {
-    retry_on_intr(|| fs::linkat(from, name, to, name, AtFlags::empty()))
+    call("share", || {
+        fs::linkat(from, name, to, name, AtFlags::empty())
+    })
 }
 
 pub(super) fn rename(from: &OwnedFd, old: &OsStr, to: &OwnedFd, new: &OsStr) -> Result<()> {
-    retry_on_intr(|| fs::renameat(from, old, to, new))
+    call("rename", || fs::renameat(from, old, to, new))
 }
 
 pub(super) fn unlink(dir: &OwnedFd, name: &OsStr) -> Result<()> {
-    retry_on_intr(|| fs::unlinkat(dir, name, AtFlags::empty()))
+    call("unlink", || fs::unlinkat(dir, name, AtFlags::empty()))
 }
 
 pub(super) fn remove_directory(dir: &OwnedFd, name: &OsStr) -> Result<()> {
-    retry_on_intr(|| fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+    call("remove_directory", || {
+        fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
+    })
 }
 
 /// Sets the mode, exactly: no umask.
 pub(super) fn set_mode(fd: &OwnedFd, mode: u32) -> Result<()> {
-    retry_on_intr(|| fs::fchmod(fd, Mode::from_raw_mode(mode)))
+    call("set_mode", || fs::fchmod(fd, Mode::from_raw_mode(mode)))
 }
 
 /// Sets owner and group of any handle, those of [`open_node`] included; `None` leaves it.
 pub(super) fn set_owner(fd: &OwnedFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-    retry_on_intr(|| fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH))
+    call("set_owner", || {
+        fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)
+    })
 }
 
 /// Takes the lock of a file or directory; `false` when another has it.
 pub(super) fn try_lock(fd: &OwnedFd) -> Result<bool> {
-    match retry_on_intr(|| fs::flock(fd, FlockOperation::NonBlockingLockExclusive)) {
+    match call("try_lock", || {
+        fs::flock(fd, FlockOperation::NonBlockingLockExclusive)
+    }) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno),
@@ -181,14 +204,16 @@ pub(super) fn try_lock(fd: &OwnedFd) -> Result<bool> {
 
 /// Reads at `offset`; 0 at the end.
 pub(super) fn read_at(fd: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<usize> {
-    retry_on_intr(|| rustix::io::pread(fd, &mut *buffer, offset))
+    call("read_at", || rustix::io::pread(fd, &mut *buffer, offset))
 }
 
 /// Writes all of `bytes` from the file's beginning: one call, where the kernel takes it whole.
 pub(super) fn write_all(fd: &OwnedFd, bytes: &[u8]) -> Result<()> {
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-        match retry_on_intr(|| rustix::io::pwrite(fd, rest, done as u64))? {
+        #[cfg(test)]
+        let rest = super::tests::faults::shortened(rest);
+        match call("write_all", || rustix::io::pwrite(fd, rest, done as u64))? {
             0 => return Err(Errno::IO),
             count => done += count,
         }
@@ -198,24 +223,26 @@ pub(super) fn write_all(fd: &OwnedFd, bytes: &[u8]) -> Result<()> {
 
 /// Makes sure that `length` bytes from the beginning have room, where the file system can say.
 pub(super) fn reserve(fd: &OwnedFd, length: u64) -> Result<()> {
-    match retry_on_intr(|| fs::fallocate(fd, FallocateFlags::KEEP_SIZE, 0, length)) {
+    match call("reserve", || {
+        fs::fallocate(fd, FallocateFlags::KEEP_SIZE, 0, length)
+    }) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(()),
         result => result,
     }
 }
 
 pub(super) fn set_length(fd: &OwnedFd, length: u64) -> Result<()> {
-    retry_on_intr(|| fs::ftruncate(fd, length))
+    call("set_length", || fs::ftruncate(fd, length))
 }
 
 pub(super) fn sync(fd: &OwnedFd) -> Result<()> {
-    retry_on_intr(|| fs::fsync(fd))
+    call("sync", || fs::fsync(fd))
 }
 
 /// The names in a directory of [`open_directory`], but `.` and `..`.
 pub(super) fn names(dir: &OwnedFd) -> Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    for entry in call("names", || Dir::read_from(dir))? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {

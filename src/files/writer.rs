@@ -25,6 +25,8 @@ pub(super) struct State {
     pub memory: Memory,
     /// Directories with renames that may not have reached the disk.
     pub unsynced: BTreeSet<PathBuf>,
+    /// A generation that was replaced is still there.
+    pub old: bool,
 }
 
 /// One file to be true: made from a target and a rendered piece.
@@ -125,6 +127,25 @@ impl Writer {
         let warnings = self.vanished(files);
         committed.warnings.extend(warnings);
         Ok(committed)
+    }
+
+    /// Whether the last commit left what it replaced for those who are reading it
+    /// (`layout: directory`): to be removed by [`remove_old`](Self::remove_old) a little later.
+    #[must_use]
+    pub fn has_old(&self) -> bool {
+        self.state.old
+    }
+
+    /// Removes it. Returns what could not be removed; the next commit tries again.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be reached.
+    pub fn remove_old(&mut self) -> Result<Vec<String>, WriteError> {
+        if !self.state.old {
+            return Ok(Vec::new());
+        }
+        generation::remove_old(&self.targets, &mut self.state)
     }
 
     /// What [`commit`](Self::commit) would do, one entry for each of `files`, in their order;

@@ -5,7 +5,6 @@ pub mod build_info;
 pub mod http;
 pub mod log;
 pub mod metrics;
-pub mod printable;
 pub mod quiet;
 pub mod status;
 pub mod status_file;

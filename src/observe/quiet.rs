@@ -9,6 +9,10 @@ use crate::clock::Tick;
 /// How long the same state stays untold.
 pub const EVERY: Duration = Duration::from_secs(300);
 
+/// As many subjects are kept in mind: one more makes it forget the one that was told of longest ago.
+/// Texts of servers are among them, and no server shall fill the memory.
+const MOST: usize = 5000;
+
 /// What was told of each subject.
 #[derive(Clone, Debug)]
 pub struct Quiet<K> {
@@ -48,7 +52,7 @@ impl<K> Default for Quiet<K> {
     }
 }
 
-impl<K: Ord> Quiet<K> {
+impl<K: Ord + Clone> Quiet<K> {
     /// Nothing told yet.
     #[must_use]
     pub fn new() -> Self {
@@ -57,6 +61,12 @@ impl<K: Ord> Quiet<K> {
 
     /// `state` holds of `key` (again); whether that is worth a line.
     pub fn note(&mut self, key: K, state: &str, now: Tick) -> Option<Line> {
+        if self.subjects.len() >= MOST && !self.subjects.contains_key(&key) {
+            let oldest = self.subjects.iter().min_by_key(|(_, subject)| subject.told);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.subjects.remove(&oldest);
+            }
+        }
         let subject = match self.subjects.entry(key) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 entry.insert(Subject {
@@ -132,6 +142,19 @@ mod tests {
             })
         );
         assert_eq!(quiet.clear("tls", at(311)), None);
+    }
+
+    #[test]
+    fn ever_new_subjects_push_out_the_oldest() {
+        let mut quiet = Quiet::new();
+        let at = |number: usize| Tick::from_start(Duration::from_millis(number as u64));
+        for number in 0..=MOST {
+            assert!(quiet.note(number, "", at(number)).is_some());
+        }
+        assert_eq!(quiet.subjects.len(), MOST);
+        let now = at(MOST + 1);
+        assert!(quiet.note(1, "", now).is_none(), "still known");
+        assert!(quiet.note(0, "", now).is_some(), "forgotten");
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::printable::printable;
 use crate::clock::Tick;
 use crate::config::Environment;
+use crate::printable::printable;
 
 /// As many messages wait for a manager that is slow; older ones are dropped.
 const WAITING: usize = 16;

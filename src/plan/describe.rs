@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::show_duration;
+use crate::printable::printable;
 use crate::render::{Content, Encoding, Format};
 
 use super::model::{
@@ -48,7 +49,7 @@ pub fn describe(plan: &Plan) -> String {
 
 fn line(out: &mut String, indent: usize, text: &str) {
     // Paths and names are foreign text, and this goes to a terminal.
-    let text = text.replace(char::is_control, "\u{fffd}");
+    let text = printable(text);
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{:indent$}{text}", "");
 }

@@ -33,6 +33,20 @@ pub struct Demand {
 }
 
 impl Plan {
+    /// The credentials that stand in the configuration or come from the environment.
+    #[must_use]
+    pub fn inline_credentials(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        for session in &self.sessions {
+            for credential in session.auth.credentials() {
+                if let Credential::Inline(value) = credential {
+                    found.push(value.expose());
+                }
+            }
+        }
+        found
+    }
+
     /// What this plan's secrets ask of the store of that name.
     #[must_use]
     pub fn demand(&self, store: &str) -> Demand {
@@ -128,6 +142,19 @@ pub struct TrustedRoots {
     pub skip_verify: bool,
 }
 
+impl TrustedRoots {
+    /// The files and directories that the authorities are read from.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named = [&self.ca_cert, &self.ca_path];
+        let mut files: Vec<PathBuf> = named.into_iter().flatten().cloned().collect();
+        if files.is_empty() {
+            files.extend(self.system_bundle.clone());
+        }
+        files
+    }
+}
+
 /// A client certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -159,6 +186,25 @@ pub struct SessionPlan {
     pub client: Option<TlsFiles>,
 }
 
+impl SessionPlan {
+    /// The files that its login needs.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self
+            .auth
+            .credentials()
+            .filter_map(|credential| match credential {
+                Credential::File(path) => Some(path.clone()),
+                Credential::Inline(_) => None,
+            })
+            .collect();
+        if let Some(tls) = &self.client {
+            files.extend([tls.cert.clone(), tls.key.clone()]);
+        }
+        files
+    }
+}
+
 /// How a session gets its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -184,6 +230,20 @@ pub enum Auth {
     },
     /// An agent or proxy adds the token.
     None,
+}
+
+impl Auth {
+    /// What it shows the server.
+    pub(super) fn credentials(&self) -> impl Iterator<Item = &Credential> {
+        let credentials = match self {
+            Self::Token(token) => [Some(token), None],
+            Self::AppRole {
+                role_id, secret_id, ..
+            } => [Some(role_id), secret_id.as_ref()],
+            Self::Cert { .. } | Self::None => [None, None],
+        };
+        credentials.into_iter().flatten()
+    }
 }
 
 /// A credential's value, or the file that holds it (read at each login).

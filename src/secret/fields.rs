@@ -10,6 +10,10 @@ use zeroize::Zeroize;
 /// JSON nested deeper than this is refused: rendering walks it on a small stack.
 const MAX_DEPTH: usize = 64;
 
+/// More values than this are refused: in memory each takes up many times the two bytes that it may
+/// have in the answer.
+const MAX_VALUES: usize = 50_000;
+
 /// The fields of a secret, by name: JSON values whose numbers keep the very spelling of the
 /// server (`1.0`, `1e3`, twenty digits). Wiped when dropped, as far as we own the memory.
 #[derive(Clone, Default, PartialEq)]
@@ -22,6 +26,8 @@ pub enum FieldsError {
     NotAnObject,
     /// Nested deeper than 64 levels.
     TooDeep,
+    /// More than 50,000 values.
+    TooMany,
 }
 
 impl fmt::Display for FieldsError {
@@ -29,6 +35,7 @@ impl fmt::Display for FieldsError {
         match self {
             Self::NotAnObject => f.write_str("the data is not a JSON object"),
             Self::TooDeep => write!(f, "the data is nested deeper than {MAX_DEPTH} levels"),
+            Self::TooMany => write!(f, "the data has more than {MAX_VALUES} values"),
         }
     }
 }
@@ -40,8 +47,11 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// When the text is no JSON object, or is nested too deeply.
+    /// When the text is no JSON object, is nested too deeply, or has too many values.
     pub fn parse(json: &str) -> Result<Self, FieldsError> {
+        if json.len() > MAX_VALUES && values(json) > MAX_VALUES {
+            return Err(FieldsError::TooMany);
+        }
         match exact(json, 0)? {
             Value::Object(map) => Ok(Self(map)),
             mut other => {
@@ -82,6 +92,22 @@ impl Drop for Fields {
             wipe(value);
         }
     }
+}
+
+/// About how many values a JSON text has, and at least as many as it has: each is the first of a list
+/// or an object, or follows a comma.
+fn values(json: &str) -> usize {
+    let (mut quoted, mut escaped, mut count) = (false, false, 0);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// One JSON value with its numbers spelled as in the text: `serde_json` alone would write `1e3`
@@ -160,5 +186,21 @@ mod tests {
         assert_eq!(Fields::parse(&deep), Err(FieldsError::TooDeep));
         let deeper = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(Fields::parse(&deeper).is_err());
+    }
+
+    #[test]
+    fn a_flood_of_values_is_refused_before_it_takes_up_memory() {
+        let list = |count: usize| format!("{{\"a\":[{}]}}", vec!["1"; count].join(","));
+        // The object and the list count too.
+        assert!(Fields::parse(&list(MAX_VALUES - 1)).is_ok());
+        assert_eq!(Fields::parse(&list(MAX_VALUES)), Err(FieldsError::TooMany));
+        let text = format!("{{\"a\":\"\\\"{}\"}}", ",".repeat(MAX_VALUES * 2));
+        assert!(
+            Fields::parse(&text).is_ok(),
+            "commas in a text are no values"
+        );
+        let nested = vec!["[[1]]"; MAX_VALUES / 2].join(",");
+        let nested = format!("{{\"a\":[{nested}]}}");
+        assert_eq!(Fields::parse(&nested), Err(FieldsError::TooMany));
     }
 }

@@ -23,6 +23,12 @@ impl Backoff {
         }
     }
 
+    /// How many there were.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// A success: begin anew.
     pub fn reset(&mut self) {
         self.failures = 0;
@@ -61,6 +67,8 @@ pub(super) mod tests {
             max_backoff: Duration::from_secs(300),
             backoff_multiplier: 2.0,
             shutdown_timeout: Duration::from_secs(30),
+            sandbox: true,
+            sandbox_write_paths: Vec::new(),
         }
     }
 

@@ -48,6 +48,8 @@ enum Prober {
 /// A request on its way; its outcome is to be recorded.
 pub(crate) struct Visit {
     pass: breaker::Pass,
+    rate: Arc<RateLimit>,
+    clock: Arc<dyn Clock>,
     _place: Permit,
 }
 
@@ -147,6 +149,8 @@ impl Entrance {
         }
         Ok(Visit {
             pass,
+            rate: Arc::clone(&self.rate),
+            clock: Arc::clone(&self.clock),
             _place: place,
         })
     }
@@ -195,6 +199,11 @@ impl Entrance {
 }
 
 impl Visit {
+    /// The same request goes out once more. It does not wait for the rate limit, but counts.
+    pub(crate) fn again(&self) {
+        self.rate.charge(self.clock.now());
+    }
+
     /// The request has ended.
     pub(crate) fn ended(self, outcome: Outcome) {
         self.pass.record(outcome);

@@ -20,22 +20,17 @@ pub struct StoreError {
 impl StoreError {
     /// A failure without a remedy.
     #[must_use]
-    pub fn new(error_type: ErrorType, retry: Retry, message: impl Into<String>) -> Self {
+    pub fn new(error_type: ErrorType, retry: Retry, message: impl AsRef<str>) -> Self {
         Self {
-            failure: Failure {
-                error_type,
-                message: message.into(),
-                remedy: None,
-                retry,
-            },
+            failure: Failure::new(error_type, retry, message),
             wake: None,
         }
     }
 
     /// The same with what to do about it.
     #[must_use]
-    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.failure.remedy = Some(remedy.into());
+    pub fn with_remedy(mut self, remedy: impl AsRef<str>) -> Self {
+        self.failure = self.failure.with_remedy(remedy);
         self
     }
 }

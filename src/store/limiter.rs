@@ -232,6 +232,11 @@ impl RateLimit {
         }
     }
 
+    /// One request more than was asked for, which did not wait: those after it do.
+    pub fn charge(&self, now: Tick) {
+        lock(&self.limited).bucket.take(now);
+    }
+
     /// Full again: when the breaker closes, everybody may catch up.
     pub fn refill_full(&self, now: Tick) {
         let mut limited = lock(&self.limited);
@@ -345,6 +350,14 @@ mod tests {
             drop(lock(&self.held).take());
             self.time.advance(at.since(self.time.now()));
             self.time.alarm(at)
+        }
+        fn ready(
+            &self,
+            socket: std::os::fd::BorrowedFd<'_>,
+            interest: crate::clock::Interest,
+            until: Option<Tick>,
+        ) -> std::io::Result<bool> {
+            self.time.ready(socket, interest, until)
         }
         fn chance(&self) -> f64 {
             self.time.chance()

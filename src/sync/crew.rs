@@ -85,11 +85,13 @@ impl Crew {
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
         };
-        let handle = worker.spawn().map_err(|error| Failure {
-            error_type: ErrorType::Panic,
-            message: format!("cannot start a thread for this secret: {error}"),
-            remedy: Some("raise the limit on threads (`TasksMax=`, `--pids-limit`)".into()),
-            retry: Retry::Backoff(None),
+        let handle = worker.spawn().map_err(|error| {
+            Failure::new(
+                ErrorType::Panic,
+                Retry::Backoff(None),
+                format!("cannot start a thread for this secret: {error}"),
+            )
+            .with_remedy("raise the limit on threads (`TasksMax=`, `--pids-limit`)")
         })?;
         self.working.insert(
             secret.name.clone(),
@@ -254,11 +256,12 @@ fn stores_of(secret: &Secret, stores: &Stores) -> Result<Vec<Arc<dyn Store>>, Fa
         .iter()
         .map(|source| {
             let name = &source.session.store;
-            stores.get(name).ok_or_else(|| Failure {
-                error_type: ErrorType::Unavailable,
-                message: format!("there is no store `{name}`"),
-                remedy: None,
-                retry: Retry::Settled,
+            stores.get(name).ok_or_else(|| {
+                Failure::new(
+                    ErrorType::Unavailable,
+                    Retry::Settled,
+                    format!("there is no store `{name}`"),
+                )
             })
         })
         .collect()

@@ -12,6 +12,7 @@ use crate::clock::{Clock, Stop, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
 use crate::files::{NewFile, WriteError, Writer};
 use crate::plan::{Layout, Secret};
+use crate::printable::brief;
 use crate::render::{Data, Limits, RenderError, render};
 use crate::store::{Fetched, Store, StoreError};
 
@@ -82,6 +83,17 @@ impl Cycle {
         self.proved = false;
     }
 
+    /// Whether readers may still be in what was replaced.
+    #[must_use]
+    pub(super) fn has_old(&self) -> bool {
+        self.writer.has_old()
+    }
+
+    /// Takes away what was replaced. What stays is said, and tried again, by the next commit.
+    pub(super) fn remove_old(&mut self) {
+        let _ = self.writer.remove_old();
+    }
+
     /// Fetch, render, commit.
     pub(super) fn run(
         &mut self,
@@ -108,6 +120,7 @@ impl Cycle {
         done.written = committed.written;
         done.unchanged = committed.unchanged;
         done.warnings.extend(committed.warnings);
+        few(&mut done.warnings);
         Ok(done)
     }
 
@@ -238,13 +251,27 @@ impl std::fmt::Debug for Preview {
     }
 }
 
+/// The most warnings of one cycle, and the longest of them in characters: a server chooses the names
+/// of fields and how many there are.
+const MOST_WARNINGS: usize = 20;
+const LONGEST_WARNING: usize = 1000;
+
+fn few(warnings: &mut Vec<String>) {
+    if let Some(more @ 1..) = warnings.len().checked_sub(MOST_WARNINGS) {
+        warnings.truncate(MOST_WARNINGS);
+        warnings.push(format!("and {more} more warnings of this kind"));
+    }
+    for warning in warnings {
+        *warning = brief(warning, LONGEST_WARNING).into_owned();
+    }
+}
+
 fn stopped() -> Trouble {
-    Trouble::from(Failure {
-        error_type: ErrorType::Unavailable,
-        message: "told to stop".into(),
-        remedy: None,
-        retry: Retry::Backoff(None),
-    })
+    Trouble::from(Failure::new(
+        ErrorType::Unavailable,
+        Retry::Backoff(None),
+        "told to stop",
+    ))
 }
 
 impl From<Failure> for Trouble {
@@ -267,22 +294,16 @@ impl From<StoreError> for Trouble {
 
 impl From<RenderError> for Trouble {
     fn from(error: RenderError) -> Self {
-        Self::from(Failure {
-            error_type: ErrorType::Render,
-            message: error.message,
-            remedy: error.help,
-            retry: Retry::Settled,
+        let failure = Failure::new(ErrorType::Render, Retry::Settled, error.message);
+        Self::from(match error.help {
+            Some(help) => failure.with_remedy(help),
+            None => failure,
         })
     }
 }
 
 impl From<WriteError> for Trouble {
     fn from(error: WriteError) -> Self {
-        Self::from(Failure {
-            error_type: ErrorType::Write,
-            message: error.to_string(),
-            remedy: error.help,
-            retry: Retry::Settled,
-        })
+        Self::from(error.failure())
     }
 }

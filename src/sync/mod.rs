@@ -21,6 +21,6 @@ mod worker;
 
 pub use once::{OnceOutcome, OncePolicy, once};
 pub use outlook::Outlook;
-pub use signals::{Signal, signals};
+pub use signals::{Caught, Signal, catch, listen};
 pub use supervisor::{Start, Supervisor};
 pub use watch::{Watch, Watched};

@@ -2,6 +2,7 @@
 //! with a count, and one at its end.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::{debug, error, info, warn};
@@ -22,6 +23,9 @@ enum Subject {
     Session(SessionKey),
     Notice(SessionKey, String),
 }
+
+/// As many paths are named in a line.
+const MOST_PATHS: usize = 50;
 
 /// Keeps count of what was said.
 #[derive(Debug)]
@@ -91,11 +95,7 @@ impl Narrator {
             }
             return;
         }
-        let paths: Vec<_> = written
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        info!(target: "sync", secret, store, version, duration_ms, path = paths.join(", ");
+        info!(target: "sync", secret, store, version, duration_ms, path = listed(written);
             "written");
     }
 
@@ -203,6 +203,16 @@ impl Narrator {
             Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
         });
     }
+}
+
+/// Paths for a line, which stays one that people read.
+fn listed(paths: &[PathBuf]) -> String {
+    let shown = paths.iter().take(MOST_PATHS);
+    let mut shown: Vec<_> = shown.map(|path| path.display().to_string()).collect();
+    if let Some(more @ 1..) = paths.len().checked_sub(MOST_PATHS) {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
 }
 
 /// What makes a failure another one than the last. For most it is the class, since servers put

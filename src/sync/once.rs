@@ -156,11 +156,13 @@ impl Pass<'_> {
     fn finish(mut self) -> OnceOutcome {
         for known in self.state.secrets() {
             if known.last_success.is_none() {
-                let failure = known.failure.clone().unwrap_or_else(|| Failure {
-                    error_type: ErrorType::Timeout,
-                    message: "no answer before the time was over".into(),
-                    remedy: Some("give it more time with `--timeout`".into()),
-                    retry: Retry::Backoff(None),
+                let failure = known.failure.clone().unwrap_or_else(|| {
+                    Failure::new(
+                        ErrorType::Timeout,
+                        Retry::Backoff(None),
+                        "no answer before the time was over",
+                    )
+                    .with_remedy("give it more time with `--timeout`")
                 });
                 let name = known.secret.name.clone();
                 self.outcome.failed.push((name, failure));

@@ -25,14 +25,27 @@ pub enum Signal {
     Stop,
 }
 
-/// Takes the signals over for the rest of the process's life. The [`Stop`] says as much as the
-/// first [`Signal::Stop`], to those who wait for something else.
+/// Signals that are caught, and wait for the one who listens.
+#[derive(Debug)]
+pub struct Caught(Signals);
+
+/// Takes the signals over for the rest of the process's life.
 ///
 /// # Errors
 ///
-/// When the system refuses a handler or the thread.
-pub fn signals() -> io::Result<(Receiver<Signal>, Stop)> {
-    let mut caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
+/// When the system refuses a handler.
+pub fn catch() -> io::Result<Caught> {
+    Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1]).map(Caught)
+}
+
+/// Gives them out, those that came meanwhile too. The [`Stop`] says as much as the first
+/// [`Signal::Stop`], to those who wait for something else.
+///
+/// # Errors
+///
+/// When the system refuses the thread.
+pub fn listen(caught: Caught) -> io::Result<(Receiver<Signal>, Stop)> {
+    let Caught(mut caught) = caught;
     let (sender, receiver) = unbounded();
     let (mut stop_source, stop) = Stop::new();
     thread::Builder::new()

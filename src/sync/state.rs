@@ -354,14 +354,12 @@ impl Known {
 /// The failure of a worker that is past its deadline.
 #[must_use]
 pub(super) fn stalled() -> Failure {
-    Failure {
-        error_type: ErrorType::Stalled,
-        message: "the worker is past its deadline".into(),
-        remedy: Some(
-            "look at the file system of its targets: a system call has not come back".into(),
-        ),
-        retry: crate::failure::Retry::Backoff(None),
-    }
+    Failure::new(
+        ErrorType::Stalled,
+        crate::failure::Retry::Backoff(None),
+        "the worker is past its deadline",
+    )
+    .with_remedy("look at the file system of its targets: a system call has not come back")
 }
 
 fn labels(secret: &Secret) -> SecretLabels {

@@ -23,10 +23,15 @@ use crate::config::Environment;
 use crate::failure::Failure;
 use crate::observe::Metrics;
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
+use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
 
 /// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
 const TURN: Duration = Duration::from_secs(1);
+
+/// A loop that has not turned for this long was asleep with the machine, and so were the workers:
+/// for as long again nobody is called stalled, since whatever was under way has to end first.
+const SLEPT: Duration = Duration::from_secs(5);
 
 /// A changing state is shown at most this often; a large one less often, since all of it is made
 /// anew each time.
@@ -47,6 +52,8 @@ pub struct Start {
     pub daemon: Arc<Daemon>,
     /// The first plan.
     pub plan: Plan,
+    /// What the kernel lets the process do; a plan that needs more is refused.
+    pub sandbox: Option<Sandbox>,
     /// Time and chance.
     pub clock: Arc<dyn Clock>,
     /// Signals.
@@ -65,6 +72,7 @@ pub struct Supervisor {
     environment: Environment,
     daemon: Arc<Daemon>,
     plan: Plan,
+    sandbox: Option<Sandbox>,
     clock: Arc<dyn Clock>,
     signals: Receiver<Signal>,
     watch: Watch,
@@ -80,6 +88,9 @@ pub struct Supervisor {
     unstarted: HashMap<usize, Tick>,
     /// Stores that the plan no longer has are let go when nobody works on them any more.
     to_retire: bool,
+    /// The last turn, and the last that came late.
+    turned: Tick,
+    woken: Tick,
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
     shown: Tick,
@@ -112,12 +123,15 @@ impl Supervisor {
             narrator: Narrator::default(),
             unstarted: HashMap::new(),
             to_retire: false,
+            turned: now,
+            woken: Tick::default(),
             changed_since: Some(now),
             shown: Tick::default(),
             file: start.file,
             environment: start.environment,
             daemon: start.daemon,
             plan: start.plan,
+            sandbox: start.sandbox,
             clock: start.clock,
             signals: start.signals,
             watch: start.watch,
@@ -207,9 +221,14 @@ impl Supervisor {
     }
 
     fn look_after_workers(&mut self, now: Tick) {
+        if now.since(self.turned) >= SLEPT {
+            self.woken = now;
+        }
+        self.turned = now;
+        let just_woken = now.since(self.woken) < SLEPT;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
-            if is_late && known.stall(stalled()) {
+            if is_late && !just_woken && known.stall(stalled()) {
                 self.narrator.failed(known, &stalled(), 0, None, now);
                 self.outlook
                     .metrics()
@@ -379,17 +398,24 @@ impl Supervisor {
         let now = self.clock.now();
         self.outlook.reloading();
         match plan::load(&self.file, &self.environment, Purpose::Run) {
-            Ok(plan) => self.take_up(plan),
-            Err(problems) => {
-                error!(target: "config", path = display(&self.file), error = problems.to_string().trim_end();
-                    "the new configuration was refused; the old one goes on");
-                self.metrics().reloaded(None);
-                self.state
-                    .refuse(problems.to_string().trim_end().to_owned());
+            Ok(plan) => {
+                let sandbox = self.sandbox.as_ref();
+                match sandbox.and_then(|sandbox| sandbox.refuses(&plan, &self.daemon)) {
+                    None => self.take_up(plan),
+                    Some(why) => self.refuse(&why),
+                }
             }
+            Err(problems) => self.refuse(problems.to_string().trim_end()),
         }
         self.outlook.reloaded();
         self.changed_since.get_or_insert(now);
+    }
+
+    fn refuse(&mut self, why: &str) {
+        error!(target: "config", path = display(&self.file), error = why;
+            "the new configuration was refused; the old one goes on");
+        self.metrics().reloaded(None);
+        self.state.refuse(why.to_owned());
     }
 
     fn take_up(&mut self, plan: Plan) {

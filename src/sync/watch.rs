@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::clock::{Clock, Tick};
+use crate::clock::{Clock, Tick, wait};
 
 /// Time from the first sign of a change to the look at it: editors and swaps take several steps.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -32,8 +32,8 @@ const LARGEST: u64 = 64 << 20;
 pub type Watched = Vec<PathBuf>;
 
 /// The thread that follows; it ends when this is dropped.
-#[derive(Debug)]
 pub struct Watch {
+    clock: Arc<dyn Clock>,
     files: Sender<(Vec<PathBuf>, Sender<()>)>,
 }
 
@@ -54,8 +54,11 @@ impl Watch {
         thread::Builder::new()
             .name("watch".into())
             .stack_size(128 * 1024)
-            .spawn(move || follow(&*clock, &wanted, &changed))?;
-        Ok(Self { files })
+            .spawn({
+                let clock = Arc::clone(&clock);
+                move || follow(&*clock, &wanted, &changed)
+            })?;
+        Ok(Self { clock, files })
     }
 
     /// Follows these files from now on, in place of those before: what changes after this has
@@ -63,7 +66,8 @@ impl Watch {
     pub fn follow(&self, files: Vec<PathBuf>) {
         let (looked, look) = bounded(1);
         if self.files.send((files, looked)).is_ok() {
-            let _ = look.recv_timeout(FIRST_LOOK);
+            let until = self.clock.now() + FIRST_LOOK;
+            let _ = wait(&*self.clock, &look, Some(until));
         }
     }
 }

@@ -73,6 +73,11 @@ pub(super) struct WorkerHandle {
     gone: Receiver<Infallible>,
 }
 
+/// What a commit of `layout: directory` replaced stays this long for those who are reading it; less
+/// where the process is about to end.
+const GRACE: Duration = Duration::from_secs(1);
+const SHORT_GRACE: Duration = Duration::from_millis(50);
+
 impl WorkerHandle {
     /// Tells it to stop; a write that has begun is finished.
     pub(super) fn stop(&mut self) {
@@ -149,7 +154,7 @@ impl Worker {
             }
             let took = self.clock.now().since(began);
             let go_on = match result {
-                Ok(done) => self.succeeded(done, took, &mut backoff, inbox, stop),
+                Ok(done) => self.succeeded(done, took, &mut backoff, inbox, stop, pulse),
                 Err(trouble) => self.failed(trouble, took, &mut backoff, inbox, stop),
             };
             if !go_on {
@@ -176,6 +181,7 @@ impl Worker {
         backoff: &mut Backoff,
         inbox: &Receiver<Command>,
         stop: &Stop,
+        pulse: &Pulse,
     ) -> bool {
         backoff.reset();
         let now = self.clock.now();
@@ -196,7 +202,24 @@ impl Worker {
             warnings: done.warnings,
             preview: done.preview,
         });
-        matches!(self.policy, Policy::Forever) && self.sleep(next, None, inbox, stop)
+        let forever = matches!(self.policy, Policy::Forever);
+        if self.cycle.has_old() {
+            let grace = if forever { GRACE } else { SHORT_GRACE };
+            let over = self.clock.now() + grace;
+            let until = next.map_or(over, |next| next.min(over));
+            let go_on = self.sleep(Some(until), None, inbox, stop);
+            // Told to fetch now, or due: the next commit removes it.
+            if forever && go_on && self.clock.now() < over {
+                return true;
+            }
+            pulse.waiting(self.clock.now() + self.budget);
+            self.cycle.remove_old();
+            pulse.idle();
+            if !go_on {
+                return false;
+            }
+        }
+        forever && self.sleep(next, None, inbox, stop)
     }
 
     /// Reports a failure and waits for the next try; `false`: it is over.
@@ -275,12 +298,12 @@ impl Worker {
 
 /// The failure of a secret whose worker panicked.
 pub(super) fn defect() -> Failure {
-    Failure {
-        error_type: ErrorType::Panic,
-        message: "a defect in this program stopped the work on this secret".into(),
-        remedy: Some("the log names the place in the source; please report it".into()),
-        retry: Retry::Backoff(None),
-    }
+    Failure::new(
+        ErrorType::Panic,
+        Retry::Backoff(None),
+        "a defect in this program stopped the work on this secret",
+    )
+    .with_remedy("the log names the place in the source; please report it")
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use secrets_sync::sandbox::{Roots, Writes};
+
 use crate::call::Call;
 
 /// What the library understands of the same file: `validate` prints just that.
@@ -9,7 +11,13 @@ fn understood(file: &Path) -> String {
     let environment = secrets_sync::config::Environment::default();
     let purpose = secrets_sync::plan::Purpose::Validate;
     let plan = secrets_sync::plan::load(file, &environment, purpose).unwrap();
-    secrets_sync::plan::describe(&plan)
+    let daemon = secrets_sync::config::daemon_settings(&environment).unwrap();
+    let mut text = secrets_sync::plan::describe(&plan);
+    text.push_str("\nsandbox\n");
+    for line in Roots::of(&plan, &daemon, Writes::All).describe() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
 }
 
 const VALID: &str = "\

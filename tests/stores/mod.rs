@@ -46,6 +46,8 @@ pub fn daemon() -> Daemon {
         max_backoff: Duration::from_secs(5),
         backoff_multiplier: 2.0,
         shutdown_timeout: Duration::from_secs(30),
+        sandbox: true,
+        sandbox_write_paths: Vec::new(),
     }
 }
 

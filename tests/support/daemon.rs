@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::http::{Answer, Endpoint};
 use super::log::{Log, LogLine, Mark};
 use super::setup::Setup;
-use super::{SOON, poll, process};
+use super::{SOON, canary, poll, process};
 
 /// A running daemon: killed when this is dropped; its log is shown when the test fails.
 pub struct Daemon {
@@ -301,7 +301,26 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let seen: Vec<(&str, String)> = ["environ", "cmdline", "comm"]
+            .into_iter()
+            .filter_map(|name| {
+                let bytes = fs::read(format!("/proc/{}/{name}", self.child.id())).ok()?;
+                Some((name, String::from_utf8_lossy(&bytes).into_owned()))
+            })
+            .chain([(
+                "the status",
+                fs::read_to_string(self.path("status.json")).unwrap_or_default(),
+            )])
+            .collect();
         process::kill(&mut self.child);
+        if !std::thread::panicking() {
+            self.log.wait_for_end(Duration::from_secs(1));
+            for (place, text) in seen {
+                canary::assert_absent(place, &text);
+            }
+            canary::assert_absent("the log", &self.log.text());
+            canary::assert_absent("standard output", &self.stdout.text());
+        }
         if std::thread::panicking() {
             self.log.wait_for_end(Duration::from_secs(1));
             eprintln!(

@@ -11,6 +11,8 @@
 //! * [`Certs`]: an authority and its certificates. [`ports::reserve`]: a port nobody answers on.
 //! * [`skip!`](crate::skip): a test that cannot run here says so, and the check counts it.
 //!
+//! Every run of the binary is searched for the secrets and tokens that the harness knows of.
+//!
 //! Every process started here dies with the test program, even when that is killed.
 
 #![allow(
@@ -30,6 +32,7 @@
     reason = "a test fails by panicking, and what it prints explains the failure"
 )]
 
+mod canary;
 mod certs;
 pub mod commands;
 mod daemon;
@@ -41,7 +44,7 @@ pub mod process;
 mod proxy;
 mod scripted;
 mod setup;
-mod wire;
+pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -88,6 +88,9 @@ fn exchange(
     request: &Request,
 ) -> io::Result<Answer> {
     let hop = ["connection", "transfer-encoding", "content-length"];
+    if let Some(token) = request.header("x-vault-token") {
+        super::canary::remember(token);
+    }
     let headers: Vec<_> = request
         .headers
         .iter()

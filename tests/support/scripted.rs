@@ -50,6 +50,8 @@ pub enum Action {
     Respond(Response),
     /// Answers, then closes without having said so: the client's pooled connection is stale.
     RespondAndClose(Response),
+    /// Answers, adds an answer that nobody asked for, and keeps the connection.
+    RespondAndMore(Response, Response),
     /// Writes these bytes, whatever they are, and closes.
     Raw(Vec<u8>),
     /// Announces the whole body, sends so many bytes of it, and closes.
@@ -339,6 +341,11 @@ impl Shared {
                 self.answered(number, response.status);
                 stream.write_all(&response.bytes())?;
                 return Ok(matches!(action, Action::Respond(_)));
+            }
+            Action::RespondAndMore(response, more) => {
+                self.answered(number, response.status);
+                stream.write_all(&[response.bytes(), more.bytes()].concat())?;
+                return Ok(true);
             }
             Action::Raw(bytes) => stream.write_all(bytes)?,
             Action::HalfBody(response, length) => {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Daemon, SOON, ports, process};
+use super::{Daemon, SOON, canary, ports, process};
 
 /// A run to be: `Daemon::new(config).env("LOG_LEVEL", "debug").start()`, or
 /// `Daemon::new(config).status(2).stderr("…").run(&["validate"])`.
@@ -185,6 +185,8 @@ impl Setup {
             dir: self.dir,
         };
         let shown = format!("secrets-sync {}\n{}", args.join(" "), finished.shown());
+        canary::assert_absent("standard error", &finished.stderr);
+        canary::assert_absent("standard output", &finished.stdout);
         assert!(ended.status.is_some(), "it did not end:\n{shown}");
         assert_eq!(finished.status, self.status, "exit code of\n{shown}");
         self.stdout
@@ -218,6 +220,11 @@ impl Setup {
             .stderr(Stdio::piped());
         // Coverage of the real binary, where it is measured.
         if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
+            // The record is written at the end, inside the sandbox.
+            let into = PathBuf::from(&profile);
+            if let (Some(dir), None) = (into.parent(), self.env.get("SANDBOX_WRITE_PATHS")) {
+                command.env("SANDBOX_WRITE_PATHS", dir);
+            }
             command.env("LLVM_PROFILE_FILE", profile);
         }
         command

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::cli::isready::headline;
-use crate::observe::printable::printable;
 use crate::observe::{SecretEntry, StatusDocument};
+use crate::printable::printable;
 
 const TITLES: [&str; 6] = ["NAME", "STORE", "STATE", "VERSION", "AGE", "NEXT REFRESH"];
 

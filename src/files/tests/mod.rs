@@ -4,23 +4,40 @@
 mod attacks;
 mod commit;
 mod crash;
+pub(super) mod faults;
 mod filesystems;
 mod generation;
 mod in_place;
+mod matrix;
 mod privileges;
+mod readers;
 mod sweep;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::fs::{Gid, Uid};
 use rustix::thread::{self, CapabilitySet};
 
 use super::{Committed, Mode, NewFile, Target, TargetPath, WriteError, Writer};
 use crate::secret::SecretBytes;
+
+/// Between fork and exec a child holds all our descriptors, and the locks on them: who starts one
+/// writes here, who counts on a lock being let go reads.
+static STARTING: RwLock<()> = RwLock::new(());
+
+fn start(command: &mut Command) -> Child {
+    let _starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().unwrap()
+}
+
+fn nobody_starts() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A directory that everyone may enter, with its path.
 struct Home {
@@ -30,6 +47,15 @@ struct Home {
 impl Home {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        chmod(dir.path(), 0o755);
+        Self { dir }
+    }
+
+    /// In memory where that can be had: for tests of very many commits.
+    fn quick() -> Self {
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+            return Self::new();
+        };
         chmod(dir.path(), 0o755);
         Self { dir }
     }
@@ -219,7 +245,12 @@ fn with_mounts(body: impl FnOnce(&Home) + Send) {
 }
 
 fn mount(arguments: &[&str]) {
-    let output = Command::new("mount").args(arguments).output().unwrap();
+    let mut command = Command::new("mount");
+    command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = start(&mut command).wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "mount {arguments:?}: {message}");
 }

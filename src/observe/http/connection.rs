@@ -42,9 +42,19 @@ pub(super) struct Connection<S> {
 }
 
 enum Phase {
-    Head { bytes: Vec<u8>, seen: usize },
-    Answer { bytes: Vec<u8>, sent: usize },
-    Farewell { left: usize },
+    Head {
+        bytes: Vec<u8>,
+        seen: usize,
+        /// Bytes of the empty lines before it, which are dropped but count.
+        blank: usize,
+    },
+    Answer {
+        bytes: Vec<u8>,
+        sent: usize,
+    },
+    Farewell {
+        left: usize,
+    },
     Over,
 }
 
@@ -63,6 +73,7 @@ impl<S: Socket> Connection<S> {
             phase: Phase::Head {
                 bytes: Vec::new(),
                 seen: 0,
+                blank: 0,
             },
             deadline: now + HEAD,
         }
@@ -130,11 +141,11 @@ impl<S: Socket> Connection<S> {
     }
 
     fn read_head(&mut self, now: Tick, answers: &dyn Answers) -> io::Result<()> {
-        let Phase::Head { bytes, seen } = &mut self.phase else {
+        let Phase::Head { bytes, seen, blank } = &mut self.phase else {
             return Ok(());
         };
         let mut portion = [0; 1024];
-        let room = (LONGEST - bytes.len()).min(portion.len());
+        let room = (LONGEST - bytes.len() - *blank).min(portion.len());
         let read = self
             .socket
             .read(portion.get_mut(..room).unwrap_or_default())?;
@@ -144,14 +155,16 @@ impl<S: Socket> Connection<S> {
         }
         bytes.extend_from_slice(portion.get(..read).unwrap_or_default());
         if *seen == 0 {
-            request::without_leading_lines(bytes);
+            let leading = request::leading_lines(bytes);
+            bytes.drain(..leading);
+            *blank += leading;
         }
         let answer = if let Some(end) = request::end(bytes, *seen) {
             match request::parse(bytes.get(..end).unwrap_or_default()) {
                 Ok(request) => answers.to(&request),
                 Err(status) => answers.refusal(status),
             }
-        } else if bytes.len() >= LONGEST {
+        } else if bytes.len() + *blank >= LONGEST {
             answers.refusal(request::too_long(bytes))
         } else {
             *seen = bytes.len();
@@ -334,6 +347,15 @@ mod tests {
             client.proceed(at(0), &Echo);
             assert_eq!(client.socket.took, status.as_bytes());
         }
+    }
+
+    /// They were dropped uncounted once: one client that sent nothing else kept the thread.
+    #[test]
+    fn empty_lines_count_as_a_head_does() {
+        let mut client = client(&[&b"\r\n".repeat(50_000)]);
+        client.proceed(at(0), &Echo);
+        assert_eq!(client.socket.took, b"400");
+        assert!(client.is_over(), "the rest of it is not read for ever");
     }
 
     #[test]

@@ -31,18 +31,22 @@ pub(super) fn end(bytes: &[u8], seen: usize) -> Option<usize> {
     })
 }
 
-/// Whether bytes can still become a head: empty lines in front of it are allowed, and dropped.
-pub(super) fn without_leading_lines(bytes: &mut Vec<u8>) {
-    let blank = bytes
+/// How many bytes of empty lines stand in front of the head: those are allowed (RFC 9112, section
+/// 2.2).
+pub(super) fn leading_lines(bytes: &[u8]) -> usize {
+    bytes
         .iter()
         .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-        .count();
-    bytes.drain(..blank);
+        .count()
 }
 
-/// What to answer to a head that is too long.
+/// What to answer to a head that is too long, its leading empty lines left out.
 pub(super) fn too_long(bytes: &[u8]) -> StatusCode {
-    StatusCode(if bytes.contains(&b'\n') { 431 } else { 414 })
+    StatusCode(match bytes {
+        [] => 400,
+        bytes if bytes.contains(&b'\n') => 431,
+        _ => 414,
+    })
 }
 
 /// Reads a whole head.

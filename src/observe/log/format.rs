@@ -7,7 +7,7 @@ use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
-use crate::observe::printable::{is_unsafe, printable};
+use crate::printable::{is_unsafe, printable};
 
 /// Names that every line has; a field of that name gets a `_` behind it.
 const FIXED: [&str; 4] = ["ts", "level", "target", "msg"];

@@ -25,7 +25,7 @@ pub enum Format {
 }
 
 /// The targets of our own lines: the rooms of this crate.
-const ROOMS: [&str; 8] = [
+const ROOMS: [&str; 9] = [
     "secrets_sync",
     "cli",
     "config",
@@ -33,6 +33,7 @@ const ROOMS: [&str; 8] = [
     "http",
     "observe",
     "store",
+    "sandbox",
     "sync",
 ];
 

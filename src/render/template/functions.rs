@@ -244,7 +244,9 @@ fn from_json(args: &[&Value], budget: &Budget) -> Outcome {
     serde_json::from_str::<&serde_json::value::RawValue>(&json).map_err(|_| broken())?;
     let wrapped = zeroize::Zeroizing::new(format!("{{\"v\":{json}}}"));
     let fields = Fields::parse(&wrapped).map_err(|error| match error {
-        crate::secret::FieldsError::TooDeep => Fault::new(error.to_string()),
+        crate::secret::FieldsError::TooDeep | crate::secret::FieldsError::TooMany => {
+            Fault::new(error.to_string())
+        }
         crate::secret::FieldsError::NotAnObject => broken(),
     })?;
     Ok(fields.into_map().remove("v"))

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::bounded;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use ureq::config::Config;
@@ -18,9 +18,10 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 
 use super::HttpError;
 use super::error::{explain_io, explain_tls, no_such_host};
-use super::line::{Line, Path, Socket, Stream, Timed, Tls};
+use super::line::{Line, Path, Socket, Stream, Timed, Tls, moment};
 use super::origin::Origin;
 use super::proxy::{Refusal, Tunnel};
+use crate::clock::{Clock, Tick, Woken, wait};
 use crate::failure::ErrorType;
 
 /// Stack of the short-lived thread that looks a name up.
@@ -41,6 +42,7 @@ pub(super) struct Route {
     /// The name that the server's certificate must bear, and that is asked for.
     pub(super) server_name: String,
     pub(super) address: Arc<str>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Whom the socket is connected to.
@@ -80,7 +82,7 @@ impl Resolver for Dialer {
             Hop::Proxy(tunnel) => tunnel.shown.as_str(),
             _ => &route.address,
         };
-        for address in look_up(named, host, port, timeout)? {
+        for address in look_up(&*route.clock, named, host, port, timeout)? {
             addresses.push(address);
         }
         Ok(addresses)
@@ -90,6 +92,7 @@ impl Resolver for Dialer {
 /// At least one address. The system's resolver cannot be interrupted, so it works on a thread of
 /// its own that is left behind when the time is up.
 fn look_up(
+    clock: &dyn Clock,
     named: &str,
     host: &str,
     port: u16,
@@ -112,18 +115,20 @@ fn look_up(
                 format!("cannot look `{host}` up: no thread: {error}"),
             )
         })?;
-    match answers.recv_timeout(*timeout.after) {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(no_such_host(named, "no address").into()),
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(error)) => {
+    match wait(clock, &answers, moment(clock, timeout)) {
+        Woken::Message(Ok(addresses)) if addresses.is_empty() => {
+            Err(no_such_host(named, "no address").into())
+        }
+        Woken::Message(Ok(addresses)) => Ok(addresses),
+        Woken::Message(Err(error)) => {
             let text = error.to_string();
             let cause = text
                 .trim_start_matches("failed to lookup address information: ")
                 .to_lowercase();
             Err(no_such_host(named, &cause).into())
         }
-        Err(RecvTimeoutError::Timeout) => Err(ureq::Error::Timeout(timeout.reason)),
-        Err(RecvTimeoutError::Disconnected) => Err(no_such_host(named, "look-up failed").into()),
+        Woken::Due => Err(ureq::Error::Timeout(timeout.reason)),
+        Woken::Closed => Err(no_such_host(named, "look-up failed").into()),
     }
 }
 
@@ -135,19 +140,19 @@ impl Connector for Dialer {
         details: &ConnectionDetails<'_>,
         _chained: Option<()>,
     ) -> Result<Option<Line>, ureq::Error> {
-        let until = if details.timeout.after.is_not_happening() {
-            None
-        } else {
-            Instant::now().checked_add(*details.timeout.after)
-        };
+        let clock = &self.0.clock;
+        let until = moment(&**clock, details.timeout);
         let timed_out = || ureq::Error::Timeout(details.timeout.reason);
-        let socket = Arc::new(self.socket(details, until)?);
+        let socket = self.socket(details, until)?.prepared().map_err(|error| {
+            ureq::Error::from(explain_io(&self.0.address, "cannot connect", &error))
+        })?;
+        let socket = Arc::new(socket);
         // Before any exchange on it, so that an abort interrupts that too.
         let handle = Arc::downgrade(&socket);
         (details.register_shutdown)(handle)?;
 
         let route = &*self.0;
-        let mut path = Path::Direct(Timed::new(socket, until));
+        let mut path = Path::Direct(Timed::new(socket, Arc::clone(clock), until));
         if let Hop::Proxy(tunnel) = &route.hop {
             if let Some(config) = &route.proxy_tls
                 && let Path::Direct(timed) = path
@@ -181,7 +186,7 @@ impl Dialer {
     fn socket(
         &self,
         details: &ConnectionDetails<'_>,
-        until: Option<Instant>,
+        until: Option<Tick>,
     ) -> Result<Socket, ureq::Error> {
         let route = &*self.0;
         if let Hop::Unix(path) = &route.hop {
@@ -200,7 +205,7 @@ impl Dialer {
             // does not keep us from the next.
             let share = match until {
                 Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
+                    let left = until.since(route.clock.now());
                     let shares = u32::try_from(addresses).unwrap_or(1).max(1);
                     left / shares
                 }

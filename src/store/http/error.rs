@@ -7,7 +7,11 @@ use std::time::Duration;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::failure::{ErrorType, Retry};
+use crate::printable::brief;
 use crate::store::StoreError;
+
+/// The longest part of a message that the server's certificate chooses, in characters.
+const LONGEST_REASON: usize = 300;
 
 /// A request that got no usable answer. It names the address, never a token or a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,7 +289,8 @@ fn certificate(tls: &dyn Fn(String) -> HttpError, reason: &CertificateError) -> 
                 .remedy("issue it with the extended key usage `serverAuth`")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            tls(plain(&reason.to_string()))
+            // It may bear a thousand names.
+            tls(brief(&plain(&reason.to_string()), LONGEST_REASON).into_owned())
                 .remedy("use a name of the certificate in `address`, or set `tlsServerName` to one")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

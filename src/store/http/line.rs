@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv};
 use rustls::{ClientConnection, StreamOwned};
@@ -13,6 +13,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, ShutdownHandle, Transpo
 
 use super::buffers::WipedBuffers;
 use super::error::{HttpError, explain_io, speaks_tls};
+use crate::clock::{Clock, Interest, Tick};
 use crate::failure::ErrorType;
 
 /// A connected stream socket.
@@ -30,6 +31,15 @@ enum Waiting {
 }
 
 impl Socket {
+    /// From now on nothing on it waits: who waits asks the clock.
+    pub(super) fn prepared(self) -> io::Result<Self> {
+        match &self {
+            Self::Tcp(stream) => stream.set_nonblocking(true)?,
+            Self::Unix(stream) => stream.set_nonblocking(true)?,
+        }
+        Ok(self)
+    }
+
     fn waiting(&self) -> Waiting {
         let mut byte = [0u8];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
@@ -41,6 +51,15 @@ impl Socket {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Waiting::Nothing,
             Ok((_, 1..)) => Waiting::Bytes,
             Ok(_) | Err(_) => Waiting::End,
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -58,71 +77,56 @@ impl ShutdownHandle for Socket {
 /// A socket whose reads and writes all end at one moment, however many they are.
 pub(super) struct Timed {
     socket: Arc<Socket>,
-    until: Option<Instant>,
+    clock: Arc<dyn Clock>,
+    until: Option<Tick>,
 }
 
 impl Timed {
-    pub(super) fn new(socket: Arc<Socket>, until: Option<Instant>) -> Self {
-        Self { socket, until }
-    }
-
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let Some(until) = self.until else {
-            return Ok(None);
-        };
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+    /// On a socket that is [`Socket::prepared`].
+    pub(super) fn new(socket: Arc<Socket>, clock: Arc<dyn Clock>, until: Option<Tick>) -> Self {
+        Self {
+            socket,
+            clock,
+            until,
         }
-        Ok(Some(left))
     }
-}
 
-/// Tries again when a signal came in between; names a time-out as what it is.
-fn timed<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match attempt() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+    /// Waits for the socket where it has to; tries again when a signal came in between.
+    fn attempt<T>(
+        &self,
+        interest: Interest,
+        mut attempt: impl FnMut(&Socket) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            if self.until.is_some_and(|until| self.clock.now() >= until) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            result => return result,
+            match attempt(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.clock
+                        .ready(self.socket.as_fd(), interest, self.until)?;
+                }
+                result => return result,
+            }
         }
     }
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        timed(|| {
-            let left = self.left()?;
-            match &*self.socket {
-                Socket::Tcp(stream) => {
-                    stream.set_read_timeout(left)?;
-                    (&*stream).read(buffer)
-                }
-                Socket::Unix(stream) => {
-                    stream.set_read_timeout(left)?;
-                    (&*stream).read(buffer)
-                }
-            }
+        self.attempt(Interest::Read, |socket| match socket {
+            Socket::Tcp(stream) => (&*stream).read(buffer),
+            Socket::Unix(stream) => (&*stream).read(buffer),
         })
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        timed(|| {
-            let left = self.left()?;
-            match &*self.socket {
-                Socket::Tcp(stream) => {
-                    stream.set_write_timeout(left)?;
-                    (&*stream).write(bytes)
-                }
-                Socket::Unix(stream) => {
-                    stream.set_write_timeout(left)?;
-                    (&*stream).write(bytes)
-                }
-            }
+        self.attempt(Interest::Write, |socket| match socket {
+            Socket::Tcp(stream) => (&*stream).write(bytes),
+            Socket::Unix(stream) => (&*stream).write(bytes),
         })
     }
 
@@ -181,6 +185,11 @@ pub(super) enum Stream {
     Tls(Box<Tls<Path>>),
 }
 
+/// When a time-out is over; `None` where there is none.
+pub(super) fn moment(clock: &dyn Clock, timeout: NextTimeout) -> Option<Tick> {
+    (!timeout.after.is_not_happening()).then(|| clock.now() + *timeout.after)
+}
+
 /// The connection as ureq sees it.
 pub(super) struct Line {
     stream: Stream,
@@ -204,15 +213,11 @@ impl Line {
     }
 
     fn set_deadline(&mut self, timeout: NextTimeout) {
-        let until = if timeout.after.is_not_happening() {
-            None
-        } else {
-            Instant::now().checked_add(*timeout.after)
+        let timed = match &mut self.stream {
+            Stream::Plain(path) => path.timed(),
+            Stream::Tls(tls) => tls.sock.timed(),
         };
-        match &mut self.stream {
-            Stream::Plain(path) => path.timed().until = until,
-            Stream::Tls(tls) => tls.sock.timed().until = until,
-        }
+        timed.until = moment(&*timed.clock, timeout);
     }
 
     /// What an I/O error means: the time is up, the pool gave us a connection that was closed

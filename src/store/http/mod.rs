@@ -4,8 +4,8 @@
 //! threads that use the same address and the same certificates, and is made anew when a
 //! certificate's content changes. It neither retries nor waits, but for one case: what may be
 //! sent twice ([`Request::idempotent`]) and met a pooled connection that the server had closed is
-//! sent once more, at once, on a new one. Time-outs are those of sockets: this is the one place
-//! that reads a clock which is not handed in.
+//! sent once more, at once, on a new one. Time-outs are moments on the clock that is handed in, so
+//! that they hold over a suspended machine; only the kernel's own connecting has its own time.
 //!
 //! Redirects: one is followed on the same origin, with the same method, body and token; any other
 //! is `unavailable`. The proxy is the plan's; the environment is never asked.
@@ -13,6 +13,7 @@
 mod buffers;
 mod dial;
 mod error;
+mod large;
 mod line;
 mod origin;
 mod proxy;
@@ -24,6 +25,7 @@ mod tls;
 mod tests;
 
 pub use error::HttpError;
+pub use large::Place;
 pub use request::{Method, Request};
 pub use response::Response;
 
@@ -40,12 +42,15 @@ use ureq::http::{HeaderMap, Uri};
 use self::buffers::BUFFER_BYTES;
 use self::dial::{Dialer, Hop, Route};
 use self::error::Attempt;
-use self::origin::Origin;
+use self::large::Room;
+use self::origin::{Origin, Refused};
 use self::proxy::Tunnel;
 use self::response::{BodyFault, read_body};
+use crate::clock::{Clock, SystemClock, Tick};
 use crate::failure::ErrorType;
 use crate::plan::tls::{self as files, ClientIdentity, FileFault, Roots, TlsFileError};
 use crate::plan::{Address, StorePlan, TlsFiles};
+use crate::printable::brief;
 use crate::secret::SecretBytes;
 
 /// What every request calls itself.
@@ -53,6 +58,9 @@ pub(crate) const USER_AGENT: &str = concat!("secrets-sync/", env!("CARGO_PKG_VER
 
 /// Looking the name up may take as long, and connecting (proxy and TLS included) may too.
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+
+/// The longest name of a place that a redirect names, in characters.
+const LONGEST_PLACE: usize = 300;
 
 /// A connection that was idle for longer is not used again: firewalls and balancers forget it.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
@@ -104,17 +112,18 @@ pub struct Http {
     /// Why no request can be made at all.
     fault: Option<HttpError>,
     max_body: usize,
+    room: Room,
 }
 
 impl Http {
-    /// Reads the files that connections to this store need, and makes the agent. No connection is
-    /// made before the first request.
+    /// Reads the files that connections to this store need, and makes the agent, on the machine's
+    /// clock. No connection is made before the first request.
     ///
     /// # Errors
     ///
     /// The first file that cannot be used.
     pub fn build(store: &StorePlan, client: Option<&TlsFiles>) -> Result<Self, TlsFileError> {
-        Self::new(store, Material::load(store, client)?)
+        Self::new(store, Material::load(store, client)?, Arc::new(SystemClock))
     }
 
     /// Makes the agent from what was read.
@@ -122,7 +131,11 @@ impl Http {
     /// # Errors
     ///
     /// When TLS cannot be set up from it.
-    pub fn new(store: &StorePlan, material: Material) -> Result<Self, TlsFileError> {
+    pub fn new(
+        store: &StorePlan,
+        material: Material,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TlsFileError> {
         let origin = Origin::new(&store.address);
         let (hop, fault) = match (&store.address, tunnel(store)) {
             (Address::Unix(path), _) => (Hop::Unix(path.clone()), None),
@@ -157,6 +170,7 @@ impl Http {
             tls,
             proxy_tls,
             server_name,
+            clock,
         });
         let config = Agent::config_builder()
             .proxy(None)
@@ -180,6 +194,7 @@ impl Http {
             material: Arc::new(material),
             fault,
             max_body: store.max_response_bytes,
+            room: Room::new(),
         })
     }
 
@@ -207,36 +222,66 @@ impl Http {
     ///
     /// When there is no answer, or none that can be used: see [`HttpError`].
     pub fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
+        self.send_counted(request, &mut || {})
+    }
+
+    /// The same; `again` is called before the request goes out once more (after a redirect, or where
+    /// the pool gave us a closed connection): three times at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Http::send`].
+    pub fn send_counted(
+        &self,
+        request: &Request<'_>,
+        again: &mut dyn FnMut(),
+    ) -> Result<Response, HttpError> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         let origin = &self.route.origin;
-        let until = Instant::now().checked_add(request.timeout);
+        let until = self.route.clock.now() + request.timeout;
         let mut url = origin.url(request.path, request.query);
         let mut redirected = false;
         loop {
-            let (location, done) = match self.send_once(request, &url, until)? {
+            let (location, done) = match self.send_once(request, &url, until, again)? {
                 Answer::Final(response) => return Ok(response),
                 Answer::Redirect { location, done } => (location, done),
             };
-            let address = self.address();
-            if redirected || done {
-                let what = if done { "a POST" } else { "more than once" };
-                return Err(HttpError::new(
-                    ErrorType::Unavailable,
-                    format!("`{address}` redirects {what}: not followed"),
-                ));
-            }
-            redirected = true;
             let from: Uri = url.parse().unwrap_or_default();
-            url = origin.redirect(&from, &location).map_err(|target| {
-                HttpError::new(
-                    ErrorType::Unavailable,
-                    format!("`{address}` redirects to {target}: not followed"),
-                )
-                .remedy("if that is where the server is now, write it in `address`")
-            })?;
+            let target = match origin.redirect(&from, &location) {
+                _ if done => Err(Refused::Done),
+                Ok(_) if redirected => Err(Refused::Again),
+                target => target,
+            };
+            url = target.map_err(|refused| self.not_followed(request, &refused))?;
+            redirected = true;
+            again();
         }
+    }
+
+    fn not_followed(&self, request: &Request<'_>, why: &Refused) -> HttpError {
+        let proxy = "look at the proxy or load balancer before the server: the API redirects to its \
+                     leader alone";
+        let (what, remedy) = match why {
+            Refused::Done => ("a POST".to_owned(), proxy),
+            Refused::Again => ("more than once".to_owned(), proxy),
+            Refused::Nowhere => ("to nowhere".to_owned(), proxy),
+            Refused::NoUrl => ("to what is no URL".to_owned(), proxy),
+            Refused::Elsewhere(place) if request.is_echoed_in(place) => (
+                "to a place whose name holds what was sent".to_owned(),
+                "look at who answers at `address`: no server of the API does that",
+            ),
+            Refused::Elsewhere(place) => (
+                format!("to `{}`", brief(place, LONGEST_PLACE)),
+                "if that is where the server is now, write it in `address`",
+            ),
+        };
+        HttpError::new(
+            ErrorType::Unavailable,
+            format!("`{}` redirects {what}: not followed", self.address()),
+        )
+        .remedy(remedy)
     }
 
     /// Once, and again where the pool gave us a closed connection.
@@ -244,10 +289,12 @@ impl Http {
         &self,
         request: &Request<'_>,
         url: &str,
-        until: Option<Instant>,
+        until: Tick,
+        again: &mut dyn FnMut(),
     ) -> Result<Answer, HttpError> {
         match self.exchange(request, url, until, LONGEST_IDLE) {
             Err(error) if error.stale && request.idempotent => {
+                again();
                 // The others in the pool may be just as dead: a new one.
                 self.exchange(request, url, until, Duration::ZERO)
             }
@@ -259,7 +306,7 @@ impl Http {
         &self,
         request: &Request<'_>,
         url: &str,
-        until: Option<Instant>,
+        until: Tick,
         max_idle: Duration,
     ) -> Result<Answer, HttpError> {
         let attempt = Attempt {
@@ -268,9 +315,7 @@ impl Http {
             connect: request.timeout.min(LONGEST_CONNECT),
             max_body: self.max_body,
         };
-        let left = until.map_or(request.timeout, |until| {
-            until.saturating_duration_since(Instant::now())
-        });
+        let left = until.since(self.route.clock.now());
         let headers = request.headers()?;
         // A panic in the client is a failure of this request, and no more.
         let answer = catch_unwind(AssertUnwindSafe(|| {
@@ -287,10 +332,17 @@ impl Http {
                     done: status == 303 && request.method != Method::Get,
                 });
             }
-            read_body(&parts.headers, body.into_reader(), self.max_body)
+            let place = || {
+                let left = until.since(self.route.clock.now());
+                self.room.place(Instant::now().checked_add(left))
+            };
+            read_body(&parts.headers, body.into_reader(), self.max_body, place)
                 .map(|body| Answer::Final(Response::new(status, &parts.headers, body)))
                 .map_err(|fault| match fault {
                     BodyFault::TooLarge => attempt.too_large(),
+                    BodyFault::NoRoom => {
+                        attempt.explain(ureq::Error::Timeout(ureq::Timeout::Global))
+                    }
                     BodyFault::Broken(error) => attempt.explain(error),
                 })
         }));

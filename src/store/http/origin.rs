@@ -5,6 +5,21 @@ use ureq::http::uri::Scheme;
 
 use crate::plan::Address;
 
+/// Why a redirect is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The request has been carried out.
+    Done,
+    /// It is the second one.
+    Again,
+    /// It says no place.
+    Nowhere,
+    /// It says what is no URL.
+    NoUrl,
+    /// To another origin, as people may see it: no path, no query, no user.
+    Elsewhere(String),
+}
+
 /// Scheme, host and port of one server, and the prefix of its paths.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
@@ -79,13 +94,20 @@ impl Origin {
     ///
     /// # Errors
     ///
-    /// With the target as people may see it (no query, no user), when it is another origin or no
-    /// URL at all.
-    pub(super) fn redirect(&self, from: &Uri, location: &str) -> Result<String, String> {
+    /// When it is another origin or no URL at all.
+    pub(super) fn redirect(&self, from: &Uri, location: &str) -> Result<String, Refused> {
         let location = location.split('#').next().unwrap_or("").trim();
         if location.is_empty() {
-            return Err("nowhere".to_owned());
+            return Err(Refused::Nowhere);
         }
+        let url = self.resolve(from, location)?;
+        match url.parse::<Uri>() {
+            Ok(_) => Ok(url),
+            Err(_) => Err(Refused::NoUrl),
+        }
+    }
+
+    fn resolve(&self, from: &Uri, location: &str) -> Result<String, Refused> {
         if location.starts_with("//") {
             return self.absolute(&format!("{}:{location}", scheme(self.tls)));
         }
@@ -104,14 +126,14 @@ impl Origin {
         Ok(format!("{}{directory}/{location}", self.base()))
     }
 
-    fn absolute(&self, location: &str) -> Result<String, String> {
+    fn absolute(&self, location: &str) -> Result<String, Refused> {
         let Ok(uri) = location.parse::<Uri>() else {
-            return Err("what is no URL".to_owned());
+            return Err(Refused::NoUrl);
         };
         let host = uri.host().unwrap_or("");
         // Not the path: whoever answers there has the request, and may put any of it into that.
         let shown = format!(
-            "`{}://{host}{}`",
+            "{}://{host}{}",
             uri.scheme_str().unwrap_or(""),
             uri.port()
                 .map(|port| format!(":{port}"))
@@ -126,7 +148,7 @@ impl Origin {
             && host.eq_ignore_ascii_case(&self.host)
             && port == self.port;
         if !same {
-            return Err(shown);
+            return Err(Refused::Elsewhere(shown));
         }
         let rest = uri
             .path_and_query()
@@ -191,16 +213,19 @@ mod tests {
         assert_eq!(to("https://V.test:8200/v1/c"), Ok(format!("{base}/v1/c")));
         assert_eq!(to("//v.test:8200/v1/c"), Ok(format!("{base}/v1/c")));
         for (elsewhere, shown) in [
-            ("http://v.test:8200/v1/c", "`http://v.test:8200`"),
-            ("https://v.test/v1/c?token=x", "`https://v.test`"),
-            ("https://u:p@w.test:8200/", "`https://w.test:8200`"),
-            ("//w.test/", "`https://w.test`"),
-            ("ftp://v.test:8200/", "`ftp://v.test:8200`"),
-            ("http://[", "what is no URL"),
-            ("", "nowhere"),
+            ("http://v.test:8200/v1/c", "http://v.test:8200"),
+            ("https://v.test/v1/c?token=x", "https://v.test"),
+            ("https://u:p@w.test:8200/", "https://w.test:8200"),
+            ("//w.test/", "https://w.test"),
+            ("ftp://v.test:8200/", "ftp://v.test:8200"),
         ] {
-            assert_eq!(to(elsewhere), Err(shown.to_owned()), "{elsewhere}");
+            let refused = Refused::Elsewhere(shown.to_owned());
+            assert_eq!(to(elsewhere), Err(refused), "{elsewhere}");
         }
+        for no_url in ["http://[", "/v1/a b", "/v1/\u{7f}"] {
+            assert_eq!(to(no_url), Err(Refused::NoUrl), "{no_url}");
+        }
+        assert_eq!(to(""), Err(Refused::Nowhere));
     }
 
     #[test]

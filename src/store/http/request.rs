@@ -11,6 +11,17 @@ use super::HttpError;
 use crate::failure::ErrorType;
 use crate::secret::{SecretBytes, SecretString};
 
+/// What is shorter is no secret, and would be found anywhere.
+const SHORTEST_SECRET: usize = 4;
+
+/// Shorter words of a body may as well be names.
+const SHORTEST_WORD: usize = 16;
+
+fn holds(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len())
+        .any(|window| window.eq_ignore_ascii_case(part))
+}
+
 /// The methods that the API uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -81,6 +92,20 @@ impl<'a> Request<'a> {
             idempotent: false,
             ..Self::get(path, timeout)
         }
+    }
+
+    /// Whether a text that the server chose holds what was sent to it in confidence: the token, or a
+    /// longer word of the body (a secret ID). Letters of either case: in the name of a host they are
+    /// the same.
+    pub(super) fn is_echoed_in(&self, text: &str) -> bool {
+        let token = self
+            .token
+            .map_or(&[][..], |token| token.expose().as_bytes());
+        let body = self.body.map_or(&[][..], SecretBytes::expose);
+        (token.len() >= SHORTEST_SECRET && holds(text.as_bytes(), token))
+            || text
+                .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+                .any(|word| word.len() >= SHORTEST_WORD && holds(body, word.as_bytes()))
     }
 
     pub(super) fn headers(&self) -> Result<HeaderMap, HttpError> {

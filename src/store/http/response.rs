@@ -7,13 +7,14 @@ use ureq::http::HeaderMap;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
 use zeroize::Zeroizing;
 
+use super::large::{LARGE, Place};
 use crate::secret::SecretBytes;
 
 /// The first guess at the size of a body that does not say.
 const FIRST_CAPACITY: usize = 8 << 10;
 
 /// An answer of any status but a redirect.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Response {
     /// The status.
     pub status: u16,
@@ -26,10 +27,12 @@ pub struct Response {
     pub is_json: bool,
     /// The body.
     pub body: SecretBytes,
+    /// Of a large body: to be kept as long as that.
+    pub place: Option<Place>,
 }
 
 impl Response {
-    pub(super) fn new(status: u16, headers: &HeaderMap, body: SecretBytes) -> Self {
+    pub(super) fn new(status: u16, headers: &HeaderMap, (body, place): Body) -> Self {
         let date = text(headers, &DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         Self {
             status,
@@ -41,9 +44,13 @@ impl Response {
                     .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
             }),
             body,
+            place,
         }
     }
 }
+
+/// A body, and where it is large the right to it.
+pub(super) type Body = (SecretBytes, Option<Place>);
 
 /// The value of a header, as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -63,33 +70,45 @@ fn retry_after(value: &str, date: Option<SystemTime>) -> Option<Duration> {
 /// Why a body could not be read.
 pub(super) enum BodyFault {
     TooLarge,
+    /// There are other large ones, and they stayed too long.
+    NoRoom,
     Broken(ureq::Error),
 }
 
-/// Reads a body of at most `max` bytes into memory of which no copy is left behind when it grows.
+/// Reads a body of at most `max` bytes into memory of which no copy is left behind when it grows. For
+/// a large one it asks for a place first.
 pub(super) fn read_body(
     headers: &HeaderMap,
     mut reader: impl Read,
     max: usize,
-) -> Result<SecretBytes, BodyFault> {
+    place: impl Fn() -> Option<Place>,
+) -> Result<Body, BodyFault> {
     let announced = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if announced.is_some_and(|length: usize| length > max) {
         return Err(BodyFault::TooLarge);
     }
-    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(FIRST_CAPACITY)));
+    let mut taken = None;
+    let mut body = Zeroizing::new(Vec::with_capacity(
+        announced.unwrap_or(FIRST_CAPACITY).min(LARGE),
+    ));
     let mut chunk = Zeroizing::new([0; 2048]);
     loop {
         let read = reader
             .read(chunk.as_mut())
             .map_err(|error| BodyFault::Broken(error.into()))?;
         if read == 0 {
-            return Ok(SecretBytes::new(std::mem::take(&mut *body)));
+            return Ok((SecretBytes::new(std::mem::take(&mut *body)), taken));
         }
         if body.len() + read > max {
             return Err(BodyFault::TooLarge);
         }
+        if body.len() + read > LARGE && taken.is_none() {
+            taken = Some(place().ok_or(BodyFault::NoRoom)?);
+        }
         if body.len() + read > body.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(body.capacity().max(read) * 2));
+            let most = announced.unwrap_or(max);
+            let room = (body.capacity().max(read) * 2).min(most.max(body.len() + read));
+            let mut larger = Zeroizing::new(Vec::with_capacity(room));
             larger.extend_from_slice(&body);
             body = larger;
         }

@@ -210,7 +210,8 @@ impl Authenticator {
 
     fn untold(&self) {
         self.teller.notice(
-            "the look-up of the token was refused: it is used as it is, without knowing when it ends"
+            "the look-up of the token (`auth/token/lookup-self`) told nothing: it is used as it is, and when \
+             it ends is not known"
                 .into(),
             true,
         );
@@ -286,8 +287,12 @@ impl Authenticator {
             return Err(asked.refused(&reply));
         }
         let block = Envelope::parse(reply.body.expose())
-            .and_then(|envelope| envelope.auth)
+            .and_then(|envelope| envelope.auth())
             .ok_or_else(|| asked.garbage("the answer holds no token"))?;
+        // Taken into use, it would fail every read until its end.
+        if !can_be_sent(&block.client_token) {
+            return Err(asked.garbage("the answer's token is none that a request could carry"));
+        }
         let mut facts = Facts::of_login(told, &block);
         // A look-up would spend one of the few uses.
         if facts.uses == 0 {
@@ -362,6 +367,15 @@ fn answered(error: &StoreError) -> bool {
                 | ErrorType::BadRequest
                 | ErrorType::BadResponse
         )
+}
+
+/// A token is not longer: with the rest of its request it must fit into a connection's buffer.
+const LONGEST_TOKEN: usize = 8 << 10;
+
+/// Whether a request can carry a token in its header.
+fn can_be_sent(token: &SecretString) -> bool {
+    let token = token.expose();
+    (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A request body. Its buffer is large enough from the start: one that grows leaves copies of

@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::answer::{Meaning, meaning};
 use super::wire::{Call, Method, Reply, Wire};
-use crate::clock::Stop;
+use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::tls::TlsFileError;
 use crate::plan::{Daemon, StorePlan, TlsFiles};
@@ -22,6 +22,7 @@ pub(super) struct Client {
     plan: Arc<StorePlan>,
     address: String,
     max_backoff: Duration,
+    clock: Arc<dyn Clock>,
     entrance: Arc<Entrance>,
     events: Sender<StoreEvent>,
     /// One agent for each client certificate, the last that could be made.
@@ -32,6 +33,7 @@ impl Client {
     pub(super) fn new(
         plan: Arc<StorePlan>,
         daemon: &Daemon,
+        clock: Arc<dyn Clock>,
         entrance: Arc<Entrance>,
         events: Sender<StoreEvent>,
     ) -> Self {
@@ -39,6 +41,7 @@ impl Client {
             address: plan.address.to_string(),
             plan,
             max_backoff: daemon.max_backoff,
+            clock,
             entrance,
             events,
             agents: Mutex::default(),
@@ -52,7 +55,7 @@ impl Client {
         for (files, agent) in self.agents().iter_mut() {
             match Material::load(&self.plan, files.as_ref()) {
                 Ok(material) if material == *agent.material() => {}
-                Ok(material) => match Http::new(&self.plan, material) {
+                Ok(material) => match Http::new(&self.plan, material, Arc::clone(&self.clock)) {
                     Ok(new) => {
                         *agent = new;
                         told.push((certificates(files.as_ref(), "taken up"), false));
@@ -79,7 +82,9 @@ impl Client {
         if let Some((_, agent)) = agents.iter().find(|(files, _)| files.as_ref() == client) {
             return Ok(agent.clone());
         }
-        let agent = Http::build(&self.plan, client).map_err(|error| {
+        let made = Material::load(&self.plan, client)
+            .and_then(|material| Http::new(&self.plan, material, Arc::clone(&self.clock)));
+        let agent = made.map_err(|error| {
             let failure = StoreError::new(
                 ErrorType::Tls,
                 Retry::Backoff(None),
@@ -123,6 +128,7 @@ impl Client {
         agent: &Http,
         call: &Call<'_>,
         timeout: Duration,
+        again: &mut dyn FnMut(),
     ) -> Result<Reply, HttpError> {
         let (path, query) = call.path.split_once('?').unwrap_or((call.path, ""));
         let path = format!("/v1/{path}");
@@ -135,14 +141,17 @@ impl Client {
                 Method::Post => Request::post(&path, call.body.as_ref(), timeout),
             }
         };
-        let response = agent.send(&request)?;
+        let response = agent.send_counted(&request, again)?;
         Ok(Reply {
             status: response.status,
             meaning: meaning(call.operation, response.status, response.body.expose()),
+            // No pause is no wish.
             retry_after: response
                 .retry_after
+                .filter(|pause| !pause.is_zero())
                 .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
+            _place: response.place,
         })
     }
 }
@@ -152,7 +161,7 @@ impl Wire for Client {
         // A missing certificate file says nothing of the server: before the gate.
         let agent = self.agent(call.client)?;
         let visit = self.entrance.enter(&self.address, call.who, stop)?;
-        let result = self.exchange(&agent, call, self.plan.timeout);
+        let result = self.exchange(&agent, call, self.plan.timeout, &mut || visit.again());
         visit.ended(outcome(&result));
         Ok(result?)
     }
@@ -160,7 +169,7 @@ impl Wire for Client {
     fn send_at_once(&self, call: &Call<'_>, within: Duration) {
         // Nobody can do anything about it.
         if let Ok(agent) = self.agent(call.client) {
-            let _ = self.exchange(&agent, call, within.min(self.plan.timeout));
+            let _ = self.exchange(&agent, call, within.min(self.plan.timeout), &mut || {});
         }
     }
 

@@ -68,14 +68,6 @@ fn read_file(path: &Path) -> Result<SecretString, Unreadable> {
     }
 }
 
-/// The file of a credential, if it has one.
-pub(super) fn file(credential: &Credential) -> Option<&Path> {
-    match credential {
-        Credential::Inline(_) => None,
-        Credential::File(path) => Some(path),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,10 @@
 //! The JSON that every answer of the API is wrapped in.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::secret::SecretString;
@@ -16,13 +18,21 @@ pub(super) struct Envelope<'a> {
     lease_id: Option<Cow<'a, str>>,
     #[serde(default)]
     lease_duration: Option<i64>,
+    #[serde(borrow, default)]
+    auth: Option<&'a RawValue>,
     #[serde(default)]
-    pub(super) auth: Option<AuthBlock>,
+    errors: Option<Texts>,
     #[serde(default)]
-    errors: Option<Vec<String>>,
-    #[serde(default)]
-    warnings: Option<Vec<String>>,
+    warnings: Option<Texts>,
 }
+
+/// A list of texts, of which no more are kept than any server means: a list of a million tiny ones
+/// would take up twenty times the room of the answer.
+#[derive(Default)]
+struct Texts(Vec<String>);
+
+/// So many are kept.
+const MOST_TEXTS: usize = 16;
 
 /// The `auth` part of a login or renewal.
 #[derive(Deserialize)]
@@ -74,25 +84,26 @@ pub(super) struct SecretIdBlock {
 impl<'a> Envelope<'a> {
     /// `None` when the body is not the API's: no JSON, or no object, or an object of another shape.
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
-        // An array would be accepted as the fields in order.
-        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return None;
-        }
-        serde_json::from_slice(body).ok()
+        object(std::str::from_utf8(body).ok()?)
+    }
+
+    /// The `auth` part, where it is one.
+    pub(super) fn auth(&self) -> Option<AuthBlock> {
+        object(self.auth?.get())
     }
 
     /// The error texts, `None` where the answer has no such list.
     pub(super) fn errors(&self) -> Option<&[String]> {
-        self.errors.as_deref()
+        self.errors.as_ref().map(|texts| &*texts.0)
     }
 
     pub(super) fn warnings(&self) -> &[String] {
-        self.warnings.as_deref().unwrap_or_default()
+        self.warnings.as_ref().map_or(&[], |texts| &*texts.0)
     }
 
-    /// `data` in a shape of its own.
+    /// `data`, an object in a shape of its own.
     pub(super) fn data_as<T: Deserialize<'a>>(&self) -> Option<T> {
-        serde_json::from_str(self.data?.get()).ok()
+        object(self.data?.get())
     }
 
     /// Whether a lease hangs on the token.
@@ -105,6 +116,38 @@ impl<'a> Envelope<'a> {
         self.lease_duration
             .and_then(|secs| u64::try_from(secs).ok())
             .filter(|secs| *secs > 0)
+    }
+}
+
+/// Reads a JSON object. A list would be accepted as the fields in order.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    let json = json.trim_ascii_start();
+    json.starts_with('{')
+        .then(|| serde_json::from_str(json).ok())
+        .flatten()
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of texts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element::<String>()? {
+                    if texts.len() < MOST_TEXTS {
+                        texts.push(text);
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+        from.deserialize_seq(Reader)
     }
 }
 

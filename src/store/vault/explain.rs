@@ -1,15 +1,20 @@
 //! From what an answer means to what people read: class, message, remedy, pacing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::answer::{Meaning, Operation};
 use super::wire::Reply;
 use crate::failure::{ErrorType, Retry};
+use crate::printable::brief;
 use crate::secret::SecretString;
 use crate::store::StoreError;
 
 /// What is shorter is no secret, and would be found in any text.
 const SHORTEST_SECRET: usize = 4;
+
+/// The longest text of a server that goes into a message, in characters.
+const LONGEST: usize = 200;
 
 /// What was asked, for messages.
 #[derive(Clone, Debug)]
@@ -156,7 +161,7 @@ impl Asked<'_> {
                 .failed(
                     T::Deleted,
                     settled,
-                    &format!("the version was deleted at {at}"),
+                    &format!("the version was deleted at {}", self.foreign(at)),
                 )
                 .with_remedy("undelete it, or write a new version; the files stay as they are"),
             Meaning::Destroyed => self
@@ -198,18 +203,25 @@ impl Asked<'_> {
         }
     }
 
-    /// What happened, with the server's own words, in which nothing that was sent comes back.
+    /// What happened, with the server's own words.
     fn with(&self, what: &str, text: Option<&str>) -> String {
-        let Some(text) = text else {
-            return what.to_owned();
-        };
-        let mut text = text.to_owned();
-        for secret in &self.sent {
-            if secret.expose().len() >= SHORTEST_SECRET {
-                text = text.replace(secret.expose(), "[redacted]");
+        match text {
+            Some(text) => format!("{what}: {}", self.foreign(text)),
+            None => what.to_owned(),
+        }
+    }
+
+    /// A text of the server made fit for a message: nothing that was sent comes back in it, it
+    /// cannot act on a terminal, and it is short.
+    pub(super) fn foreign(&self, text: &str) -> String {
+        let mut text = Cow::Borrowed(text);
+        // Before it is cut: half a token is no longer found.
+        for secret in self.sent.iter().map(|secret| secret.expose()) {
+            if secret.len() >= SHORTEST_SECRET && text.contains(secret) {
+                text = Cow::Owned(text.replace(secret, "[redacted]"));
             }
         }
-        format!("{what}: {text}")
+        brief(&text, LONGEST).into_owned()
     }
 
     /// An answer that is not what the API promises.
@@ -248,6 +260,7 @@ mod tests {
             meaning: meaning(operation, status, body.as_bytes()),
             retry_after: None,
             body: SecretBytes::default(),
+            _place: None,
         })
     }
 
@@ -346,6 +359,21 @@ mod tests {
     }
 
     #[test]
+    fn a_servers_text_is_short_and_cannot_act_on_a_terminal() {
+        let body = format!("{{\"errors\":[\"a\\u001b[31mb\\rc{}\"]}}", "x".repeat(500));
+        let message = told(Operation::Read, 400, &body, "").failure.message;
+        let (_, text) = message.split_once("(400): ").unwrap();
+        assert!(text.starts_with("a\\u{1b}[31mb\\rcxxx"), "{text}");
+        assert!(text.ends_with("x…") && text.len() < 300, "{text}");
+        let body = r#"{"data":{"data":null,"metadata":{"deletion_time":"\u001b]0;x\u0007"}}}"#;
+        let message = told(Operation::Read, 404, body, "").failure.message;
+        assert!(
+            message.ends_with(r"deleted at \u{1b}]0;x\u{7}"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn what_was_sent_does_not_come_back() {
         let secret = SecretString::new("hunter2".into());
         let asked = Asked {
@@ -363,10 +391,16 @@ mod tests {
             meaning: meaning(Operation::Login, 400, body.as_bytes()),
             retry_after: None,
             body: SecretBytes::default(),
+            _place: None,
         });
         assert!(
             error.to_string().ends_with("bad secret ID [redacted]"),
             "{error}"
         );
+        // Not even the beginning of it, where the text is cut.
+        for before in 190..200 {
+            let text = asked.foreign(&format!("{}hunter2", "x".repeat(before)));
+            assert!(!text.contains('h'), "{text}");
+        }
     }
 }

@@ -81,7 +81,7 @@ impl Authenticator {
         };
         match reply.meaning {
             Meaning::Good => Envelope::parse(reply.body.expose())
-                .and_then(|envelope| envelope.auth)
+                .and_then(|envelope| envelope.auth())
                 .map_or_else(
                     || Renewal::Failed(asked.garbage("the answer holds no token")),
                     |block| {

@@ -96,6 +96,10 @@ struct Keeper {
     auth: Authenticator,
     tools: Tools,
     backoff: Backoff,
+    /// Of tokens in a row that a login made and that were dead soon after.
+    short_lived: Option<Backoff>,
+    /// When the token in use, or the last one, was made.
+    born: Tick,
     /// Of the token in use, or set aside.
     facts: Facts,
     upkeep: Upkeep,
@@ -133,6 +137,8 @@ impl Keeper {
         );
         Self {
             backoff: Backoff::new(&tools.daemon),
+            short_lived: None,
+            born: tools.clock.now(),
             facts: Facts::unknown(tools.clock.now()),
             session,
             auth,
@@ -177,7 +183,8 @@ impl Keeper {
     }
 
     fn situation(&self) -> Situation {
-        let state = self.session.lock();
+        let mut state = self.session.lock();
+        self.session.forget_ended(&mut state);
         Situation {
             now: self.tools.clock.now(),
             token: state.token.is_some(),
@@ -238,6 +245,7 @@ impl Keeper {
         if aside.is_some() {
             self.aside = aside;
             self.revived = Some(now);
+            self.forgive_age(now);
         }
         let known = Known {
             current: current.as_ref().and_then(|token| token.value.as_ref()),
@@ -278,7 +286,11 @@ impl Keeper {
         self.dead = None;
         self.retry_at = None;
         self.backoff.reset();
-        self.tools.teller.recovered();
+        self.born = self.tools.clock.now();
+        // The trouble of tokens that are dead soon is not over with another one.
+        if self.short_lived.is_none() {
+            self.tools.teller.recovered();
+        }
         self.session.update(|state| {
             state.generation += 1;
             let token = Arc::new(Token::new(Some(value), state.generation, revocable));
@@ -358,54 +370,6 @@ impl Keeper {
         self.retry_at = Some(clock.now() + wait);
     }
 
-    /// One look-up for all who report the token to be dead.
-    fn doubt(&mut self, stop: &Stop) {
-        let token = self.session.update(|state| {
-            state.unsure = None;
-            state.token.clone()
-        });
-        let Some((token, value)) = token.and_then(|token| {
-            let value = token.value.clone()?;
-            Some((token, value))
-        }) else {
-            return self.answer(None);
-        };
-        match self.auth.look_up(&value, self.can_log_in(), stop) {
-            LookUp::Alive(_) | LookUp::Mute => self.answer(Some(self.tools.clock.now())),
-            // Its look-up was never answered, and reads have worked: it tells nothing.
-            LookUp::Dead if !self.can_log_in() && !self.trusted && token.has_worked() => {
-                self.answer(Some(self.tools.clock.now()));
-            }
-            LookUp::Dead if self.can_log_in() => {
-                self.retry_at = None;
-                self.revived = Some(self.tools.clock.now());
-                self.session.update(|state| {
-                    state.token = None;
-                    state.busy = true;
-                    state.dead = false;
-                });
-            }
-            LookUp::Dead => {
-                self.dead = Some(value);
-                let error = self.auth.dead();
-                self.tools.teller.failed(&error.failure);
-                self.pace(&error);
-                self.session.update(|state| {
-                    state.token = None;
-                    state.expires = None;
-                    state.failure = Some(error.failure);
-                    settle(state);
-                });
-            }
-            LookUp::Unknown(error) => {
-                self.session.update(|state| {
-                    state.unsure = Some(error.failure);
-                    settle(state);
-                });
-            }
-        }
-    }
-
     /// Tells those who wait that the token stays; and since when it is known to be alive.
     fn answer(&mut self, alive: Option<Tick>) {
         self.session.update(|state| {
@@ -474,6 +438,7 @@ pub(super) fn revoke(wire: &dyn Wire, session: &Session, token: &Token, within: 
     );
 }
 
+mod doubt;
 mod renewal;
 #[cfg(test)]
 mod tests;

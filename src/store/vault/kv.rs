@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::envelope::Envelope;
+use super::envelope::{Envelope, object};
 use crate::plan::{KvVersion, Source};
 use crate::secret::Fields;
 use crate::store::Fetched;
@@ -85,10 +85,10 @@ struct VersionBlock {
 }
 
 fn versioned(raw: &RawValue) -> Result<(Fields, Option<u64>), String> {
-    let Ok(Versioned {
+    let Some(Versioned {
         data: Some(data),
         metadata: Some(metadata),
-    }) = serde_json::from_str(raw.get())
+    }) = object(raw.get())
     else {
         return Err(
             "`data` has not the two parts of KV version 2: does the mount speak version 1?".into(),
@@ -214,6 +214,7 @@ mod tests {
             &b"<html>hunter2</html>"[..],
             br#"{"data":null}"#,
             br#"{"data":{"password":"hunter2"}}"#,
+            br#"{"data":[{"a":"hunter2"},{"version":1}]}"#,
             br#"{"data":{"data":null,"metadata":{}}}"#,
             br#"{"data":{"data":["hunter2"],"metadata":{"version":1}}}"#,
             b"{\"data\":{\"data\":{\"a\":\"\xff\"},\"metadata\":{\"version\":1}}}",

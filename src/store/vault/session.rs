@@ -130,6 +130,7 @@ impl Session {
         loop {
             let changed = {
                 let mut state = self.lock();
+                self.forget_ended(&mut state);
                 if let Some(token) = &state.token {
                     return Ok(Arc::clone(token));
                 }
@@ -214,6 +215,17 @@ impl Session {
                 state.changed.listen()
             };
             self.wait(&changed, stop, until)?;
+        }
+    }
+
+    /// A token whose time is over (the machine was suspended, or the store away for long) is sent to
+    /// nobody any more where a login brings another. Of somebody else's token we cannot know: they
+    /// may have renewed it.
+    pub(super) fn forget_ended(&self, state: &mut State) {
+        let login = matches!(self.plan.auth, Auth::AppRole { .. } | Auth::Cert { .. });
+        if login && state.expires.is_some_and(|end| self.clock.now() >= end) {
+            state.token = None;
+            state.expires = None;
         }
     }
 

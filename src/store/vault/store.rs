@@ -1,7 +1,7 @@
 //! One Vault or OpenBao server as a [`Store`]: reads, each with a session's token.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use crossbeam_channel::Sender;
 
 use super::answer::{Meaning, Operation};
 use super::client::Client;
-use super::credential;
 use super::explain::Asked;
 use super::keeper::{self, Tools, revoke};
 use super::kv;
@@ -20,7 +19,7 @@ use super::unwrapped::Unwrapped;
 use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
-use crate::plan::{Auth, Daemon, SessionKey, SessionPlan, Source, StorePlan};
+use crate::plan::{Daemon, SessionKey, SessionPlan, Source, StorePlan};
 use crate::store::breaker::Health;
 use crate::store::entrance::Entrance;
 use crate::store::{Fetched, Mode, SessionStatus, Store, StoreError, StoreEvent};
@@ -59,6 +58,7 @@ impl VaultStore {
         let client = Arc::new(Client::new(
             Arc::clone(&plan),
             &around.daemon,
+            Arc::clone(&around.clock),
             Arc::clone(entrance),
             around.events.clone(),
         ));
@@ -142,19 +142,9 @@ impl VaultStore {
 
     /// The files whose content matters to this store.
     pub(crate) fn followed_files(&self) -> Vec<PathBuf> {
-        let mut files = self.trust_files();
+        let mut files = self.plan.tls.files();
         for entry in self.sessions().values() {
-            files.extend(session_files(&entry.session.plan));
-        }
-        files
-    }
-
-    fn trust_files(&self) -> Vec<PathBuf> {
-        let tls = &self.plan.tls;
-        let named = [&tls.ca_cert, &tls.ca_path];
-        let mut files: Vec<PathBuf> = named.into_iter().flatten().cloned().collect();
-        if files.is_empty() {
-            files.extend(tls.system_bundle.clone());
+            files.extend(entry.session.plan.files());
         }
         files
     }
@@ -162,7 +152,7 @@ impl VaultStore {
     /// The content of these files has changed.
     pub(crate) fn files_changed(&self, changed: &[PathBuf]) {
         let hit = |file: &PathBuf| changed.iter().any(|changed| changed.starts_with(file));
-        let trust = self.trust_files().iter().any(hit);
+        let trust = self.plan.tls.files().iter().any(hit);
         let entries: Vec<Entry> = self.sessions().values().cloned().collect();
         let client = |entry: &Entry| {
             let tls = entry.session.plan.client.as_ref();
@@ -172,7 +162,7 @@ impl VaultStore {
             self.client.files_changed();
         }
         for entry in &entries {
-            if trust || session_files(&entry.session.plan).iter().any(hit) {
+            if trust || entry.session.plan.files().iter().any(hit) {
                 entry.session.files_changed();
             }
         }
@@ -308,24 +298,4 @@ fn who(source: &Source) -> u64 {
         &source.key,
         kind,
     ))
-}
-
-/// The files that a session's login needs.
-fn session_files(plan: &SessionPlan) -> Vec<PathBuf> {
-    let mut files: Vec<&Path> = Vec::new();
-    match &plan.auth {
-        Auth::Token(token) => files.extend(credential::file(token)),
-        Auth::AppRole {
-            role_id, secret_id, ..
-        } => {
-            files.extend(credential::file(role_id));
-            files.extend(secret_id.as_ref().and_then(credential::file));
-        }
-        Auth::Cert { .. } | Auth::None => {}
-    }
-    let mut files: Vec<PathBuf> = files.into_iter().map(Path::to_owned).collect();
-    if let Some(tls) = &plan.client {
-        files.extend([tls.cert.clone(), tls.key.clone()]);
-    }
-    files
 }

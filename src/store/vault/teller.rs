@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 
-use super::token::{Facts, tail};
+use super::token::Facts;
 use crate::failure::{ErrorType, Failure};
 use crate::plan::{Auth, SessionKey, SessionPlan};
 use crate::store::StoreEvent;
+
+/// As many notices are remembered, not to be told again.
+const MOST_NOTICES: usize = 50;
 
 /// Sends the events of one session. Clones share what was told.
 #[derive(Clone)]
@@ -46,7 +49,7 @@ impl Teller {
             method: self.method,
             ttl_secs: facts.ttl.map_or(0, |ttl| ttl.as_secs()),
             renewable: facts.renewable,
-            accessor: tail(&facts.accessor),
+            accessor: facts.accessor.clone(),
         });
     }
 
@@ -75,6 +78,10 @@ impl Teller {
         let mut told = self.told();
         if told.notices.contains(&message) {
             return;
+        }
+        // A server whose words differ each time must not fill the memory with them.
+        if told.notices.len() >= MOST_NOTICES {
+            told.notices.remove(0);
         }
         told.notices.push(message.clone());
         drop(told);

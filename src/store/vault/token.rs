@@ -67,7 +67,7 @@ pub(super) struct Facts {
     pub(super) uses: u64,
     /// Whether a login of ours made it, so that there can be another one.
     pub(super) by_login: bool,
-    /// Of the server's log; not secret, but shown only in part.
+    /// The end of its accessor, by which the server's audit log is searched.
     pub(super) accessor: String,
 }
 
@@ -96,7 +96,7 @@ impl Facts {
             batch: block.token_type == "batch",
             uses: block.num_uses,
             by_login: true,
-            accessor: block.accessor.clone(),
+            accessor: tail(&block.accessor),
         }
     }
 
@@ -110,7 +110,7 @@ impl Facts {
             batch: block.token_type == "batch",
             uses: block.num_uses,
             by_login,
-            accessor: block.accessor.clone(),
+            accessor: tail(&block.accessor),
         }
     }
 

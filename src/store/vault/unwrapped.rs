@@ -84,7 +84,10 @@ impl Authenticator {
             .ok_or_else(|| asked.garbage("the answer holds no `creation_path`"))?
             .creation_path;
         if !self.is_made_at(&found, made_at) {
-            let why = format!("it was made at `{found}`, not at `{made_at}`: not unwrapped");
+            let why = format!(
+                "it was made at `{}`, not at `{made_at}`: not unwrapped",
+                asked.foreign(&found)
+            );
             return Err(asked
                 .failed(ErrorType::Auth, Retry::Backoff(None), &why)
                 .with_remedy("somebody may have put another token in its place: find out who"));

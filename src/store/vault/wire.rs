@@ -9,6 +9,7 @@ use crate::clock::Stop;
 use crate::plan::TlsFiles;
 use crate::secret::{SecretBytes, SecretString};
 use crate::store::StoreError;
+use crate::store::http::Place;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -41,13 +42,15 @@ pub(super) enum Method {
 }
 
 /// An answer, whatever its status.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) meaning: Meaning,
     /// The pause that the server asks for, capped at `MAX_BACKOFF`.
     pub(super) retry_after: Option<Duration>,
     pub(super) body: SecretBytes,
+    /// Of a large body: to be kept as long as that.
+    pub(super) _place: Option<Place>,
 }
 
 /// Carries requests to one store.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::http::Endpoint;
-use crate::support::{SOON, poll};
+use crate::support::{SOON, canary, poll};
 
 /// One namespace of a server, with the root token. Every method panics, with what the server
 /// said, when it refuses; [`Api::request`] hands refusals back.
@@ -79,7 +79,11 @@ impl Api {
             .endpoint
             .exchange(method, &format!("/v1/{path}"), &headers, &body)
         {
-            Ok(answer) => (answer.status, answer.json()),
+            Ok(answer) => {
+                let json = answer.json();
+                canary::remember_answer(&json);
+                (answer.status, json)
+            }
             Err(error) => panic!("{method} {path}: {error}"),
         }
     }
@@ -139,6 +143,7 @@ impl Api {
     /// Writes a KV v2 secret; gives its new version.
     #[track_caller]
     pub fn kv2_put(&self, mount: &str, key: &str, fields: &Value) -> u64 {
+        canary::remember_fields(fields);
         let body = json!({ "data": fields });
         let answer = self.call("POST", &format!("{mount}/data/{key}"), &body);
         answer["data"]["version"].as_u64().expect("a version")
@@ -153,6 +158,7 @@ impl Api {
     /// Writes a KV v1 secret.
     #[track_caller]
     pub fn kv1_put(&self, mount: &str, key: &str, fields: &Value) {
+        canary::remember_fields(fields);
         self.call("POST", &format!("{mount}/{key}"), fields);
     }
 

@@ -1,9 +1,11 @@
 //! What is sent, and what is made of the answers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Method, Request};
-use super::support::{Server, TIMEOUT, body, get};
+use super::super::{Http, Material, Method, Request};
+use super::support::{Server, TIMEOUT, body, get, plan};
+use crate::clock::ManualClock;
 use crate::failure::ErrorType;
 use crate::secret::{SecretBytes, SecretString};
 
@@ -282,4 +284,23 @@ fn the_time_out_is_for_all_of_it() {
         .unwrap_err();
     assert!(error.message.contains(&slow_head.port.to_string()));
     assert!(started.elapsed().as_millis() < 1500);
+}
+
+/// A machine that was suspended under a request does not wait for the rest of its time-out.
+#[test]
+fn the_time_out_is_a_moment_on_the_clock() {
+    let silent = Server::start(|peer| {
+        peer.request();
+        peer.hang();
+    });
+    let clock = ManualClock::new();
+    let plan = plan(false, "127.0.0.1", silent.port);
+    let hour = Duration::from_secs(3600);
+    let http = Http::new(&plan, Material::default(), Arc::new(clock.clone())).unwrap();
+    let request = std::thread::spawn(move || http.send(&Request::get("/v1/a", hour)));
+    clock.wait_for_sleepers(1);
+    clock.advance(hour);
+    let error = request.join().unwrap().unwrap_err();
+    assert_eq!(error.error_type, ErrorType::Timeout, "{error}");
+    assert!(clock.next_alarm().is_none());
 }

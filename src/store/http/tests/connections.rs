@@ -181,6 +181,50 @@ fn a_redirect_to_another_origin_is_not_followed_and_named_without_its_path() {
     assert_eq!(other.connections(), 0, "no token went there");
 }
 
+/// A host name may be as long as a token, and letters, digits and dots are all there is in one.
+#[test]
+fn what_was_sent_does_not_come_back_as_the_name_of_a_place() {
+    let server = redirecting("https://a.HVS.caesij2k.example:8200/");
+    let token = SecretString::new("hvs.CAESIJ2K".to_owned());
+    let request = Request {
+        token: Some(&token),
+        ..Request::get("/v1/a", TIMEOUT)
+    };
+    let error = server.http().send(&request).unwrap_err();
+    assert!(
+        error
+            .message
+            .ends_with("redirects to a place whose name holds what was sent: not followed"),
+        "{error}"
+    );
+    let server = redirecting("https://84f3b0a2-7c3e-d6f0-ef94-e2c8f6a2a1b3.example/");
+    let body = br#"{"role_id":"example","secret_id":"84f3b0a2-7c3e-d6f0-ef94-e2c8f6a2a1b3"}"#;
+    let body = crate::secret::SecretBytes::new(body.to_vec());
+    let login = Request::post("/v1/a", Some(&body), TIMEOUT);
+    let error = server.http().send(&login).unwrap_err();
+    assert!(!error.to_string().contains("84f3b0a2"), "{error}");
+}
+
+#[test]
+fn a_request_that_goes_out_again_is_counted() {
+    let server = Server::start(|peer| {
+        while peer.request() {
+            let to = format!("/v1/{}", peer.number);
+            peer.send(format!(
+                "HTTP/1.1 307 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+            ));
+            if peer.number == 0 {
+                return;
+            }
+        }
+    });
+    let mut again = 0;
+    let request = Request::get("/v1/a", TIMEOUT);
+    let sent = server.http().send_counted(&request, &mut || again += 1);
+    assert!(sent.is_err());
+    assert_eq!(server.requests().len(), 1 + again);
+}
+
 #[test]
 fn a_redirect_loop_ends_after_one() {
     let server = redirecting("/v1/secret/data/a");

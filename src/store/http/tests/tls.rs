@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::super::{Http, HttpError, Material};
 use super::support::{Server, Stream, body, get, plan};
+use crate::clock::SystemClock;
 use crate::failure::ErrorType;
 use crate::plan::{Proxy, StorePlan, TlsFiles};
 use crate::secret::SecretString;
@@ -408,7 +409,7 @@ fn material_is_equal_by_content() {
     assert!(first == Material::load(&plan, Some(&client)).unwrap());
     authority.client();
     assert!(first != Material::load(&plan, Some(&client)).unwrap());
-    let http = Http::new(&plan, first.clone()).unwrap();
+    let http = Http::new(&plan, first.clone(), Arc::new(SystemClock)).unwrap();
     assert!(*http.material() == first);
     assert!(!format!("{first:?}").contains("PRIVATE"));
 }

@@ -129,6 +129,7 @@ impl Wire for FakeServer {
             meaning: meaning(call.operation, status, &body),
             retry_after: None,
             body: SecretBytes::new(body),
+            _place: None,
         })
     }
 
@@ -286,6 +287,26 @@ fn sixty_days_of_renewals_and_logins_before_max_ttl() {
 }
 
 #[test]
+fn a_token_that_ended_while_the_machine_slept_is_used_for_nothing() {
+    let mut lab = Lab::new(approle(), HOUR, HOUR * 24);
+    lab.live(HOUR * 10, |lab| assert!(lab.is_valid()));
+    let renewals = lab.server.count(Operation::Renew);
+    lab.clock.advance(HOUR * 8);
+    // Before the keeper has woken: a worker gets it no more.
+    let waiting = lab.session.token(|| Ok(()), &stopped());
+    assert!(waiting.is_err() && lab.token().is_none());
+    lab.settle();
+    assert!(lab.is_valid());
+    assert_eq!(lab.server.count(Operation::Login), 2);
+    assert_eq!(lab.server.count(Operation::Renew), renewals, "none in vain");
+    assert_eq!(lab.failures_told(), 0);
+}
+
+fn stopped() -> Stop {
+    Stop::new().1
+}
+
+#[test]
 fn a_token_that_cannot_be_renewed_is_replaced_before_its_end() {
     let mut lab = Lab::new(approle(), HOUR, HOUR);
     lab.server.rules().renewable = false;
@@ -352,6 +373,38 @@ fn a_dead_token_is_replaced_by_one_login() {
     assert!(lab.is_valid());
     assert_eq!(lab.server.count(Operation::Login), 3);
     assert_eq!(lab.server.count(Operation::LookupSelf), 4);
+}
+
+/// Two servers that do not know each other's tokens answer at one address: each login leaves a token
+/// behind, and there was one for each reader's next try.
+#[test]
+fn tokens_that_die_one_after_the_other_are_replaced_with_backoff() {
+    let mut lab = Lab::new(approle(), HOUR, HOUR * 24);
+    let end = lab.clock.now() + HOUR * 6;
+    while lab.clock.now() < end {
+        let until = lab.settle().unwrap();
+        if lab.token().is_some() {
+            lab.server.kill_all();
+            lab.session.update(|state| state.dead = true);
+        } else {
+            lab.clock.advance(until.since(lab.clock.now()));
+        }
+    }
+    // Twelve an hour at most, once the longest wait is reached; by half that wait on average.
+    let logins = lab.server.count(Operation::Login);
+    assert!((60..200).contains(&logins), "{logins} logins");
+    assert_eq!(lab.failures_told(), 1, "told once, until it is over");
+    // One that lives is the end of it: the next death is one like the first.
+    lab.live(MINUTE * 10, |_| {});
+    assert!(lab.is_valid());
+    let before = lab.server.count(Operation::Login);
+    for more in 1..=2 {
+        lab.server.kill_all();
+        lab.session.update(|state| state.dead = true);
+        lab.settle();
+        assert!(lab.is_valid());
+        assert_eq!(lab.server.count(Operation::Login), before + more);
+    }
 }
 
 #[test]

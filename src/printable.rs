@@ -1,4 +1,5 @@
-//! Foreign text made safe for a terminal and for a log.
+//! Foreign text (of servers, files, arguments) made safe for a terminal and for a log: the one place
+//! that knows which characters are not.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -35,6 +36,25 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// The same of at most `longest` characters of the text; what is left out is told by `…`.
+#[must_use]
+pub fn brief(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(longest) {
+        None => printable(text),
+        Some((end, _)) => {
+            let mut safe = printable(text.get(..end).unwrap_or_default()).into_owned();
+            safe.push('…');
+            Cow::Owned(safe)
+        }
+    }
+}
+
+/// The text with `\u{fffd}` in the place of each such character, so that columns stay where they are.
+#[must_use]
+pub fn in_columns(text: &str) -> String {
+    text.replace(is_unsafe, "\u{fffd}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +64,18 @@ mod tests {
         assert_eq!(printable("plain ü 漢"), "plain ü 漢");
         assert_eq!(printable("a\nb\x1b[2J\u{9b}c"), "a\\nb\\u{1b}[2J\\u{9b}c");
         assert_eq!(printable("x\u{202e}y\u{2028}"), "x\\u{202e}y\\u{2028}");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(brief("äöü", 3), "äöü");
+        assert_eq!(brief("äöü\n", 3), "äöü…");
+        assert_eq!(brief("ä\n\u{202e}ü", 3), "ä\\n\\u{202e}…");
+        assert_eq!(brief("", 0), "");
+    }
+
+    #[test]
+    fn columns_stay_where_they_are() {
+        assert_eq!(in_columns("a\u{1b}b\u{200b}ü"), "a\u{fffd}b\u{fffd}ü");
     }
 }

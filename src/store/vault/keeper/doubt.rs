@@ -1,0 +1,106 @@
+//! A token that workers report to be dead: whether it is, and what comes in its place.
+
+use std::time::Duration;
+
+use super::super::inquiry::LookUp;
+use super::{Keeper, settle};
+use crate::clock::{Stop, Tick};
+use crate::failure::{ErrorType, Retry};
+use crate::store::StoreError;
+use crate::store::backoff::Backoff;
+
+/// A token that dies younger than this has died too soon.
+const LONG_LIVED: Duration = Duration::from_secs(60);
+
+impl Keeper {
+    /// One look-up for all who report the token to be dead.
+    pub(super) fn doubt(&mut self, stop: &Stop) {
+        let token = self.session.update(|state| {
+            state.unsure = None;
+            state.token.clone()
+        });
+        let Some((token, value)) = token.and_then(|token| {
+            let value = token.value.clone()?;
+            Some((token, value))
+        }) else {
+            return self.answer(None);
+        };
+        match self.auth.look_up(&value, self.can_log_in(), stop) {
+            LookUp::Alive(_) | LookUp::Mute => self.answer(Some(self.tools.clock.now())),
+            // Its look-up was never answered, and reads have worked: it tells nothing.
+            LookUp::Dead if !self.can_log_in() && !self.trusted && token.has_worked() => {
+                self.answer(Some(self.tools.clock.now()));
+            }
+            LookUp::Dead if self.can_log_in() => self.bury(),
+            LookUp::Dead => {
+                self.dead = Some(value);
+                let error = self.auth.dead();
+                self.tools.teller.failed(&error.failure);
+                self.pace(&error);
+                self.session.update(|state| {
+                    state.token = None;
+                    state.expires = None;
+                    state.failure = Some(error.failure);
+                    settle(state);
+                });
+            }
+            LookUp::Unknown(error) => {
+                self.session.update(|state| {
+                    state.unsure = Some(error.failure);
+                    settle(state);
+                });
+            }
+        }
+    }
+
+    /// Whether the token that died was old enough: then the next that does is the first of a row.
+    pub(super) fn forgive_age(&mut self, now: Tick) -> bool {
+        let old = now.since(self.born) >= LONG_LIVED;
+        if old {
+            self.short_lived = None;
+        }
+        old
+    }
+
+    /// The token of a login is dead: another one. At once, unless they die one after the other: then
+    /// it is no token that is wrong (two servers behind one address, say, that do not know each
+    /// other's), and each login leaves one behind.
+    fn bury(&mut self) {
+        let now = self.tools.clock.now();
+        self.revived = Some(now);
+        let row = if self.forgive_age(now) {
+            None
+        } else {
+            self.short_lived.replace(Backoff::new(&self.tools.daemon))
+        };
+        let Some(mut row) = row else {
+            self.retry_at = None;
+            return self.session.update(|state| {
+                state.token = None;
+                state.busy = true;
+                state.dead = false;
+            });
+        };
+        let error = StoreError::new(
+            ErrorType::Auth,
+            Retry::Backoff(None),
+            format!(
+                "`{}`: the login succeeds, and its token is refused soon after",
+                self.tools.wire.address()
+            ),
+        )
+        .with_remedy(
+            "do several servers answer at `address` that do not share their tokens? or does somebody \
+             revoke them?",
+        );
+        self.tools.teller.failed(&error.failure);
+        self.retry_at = Some(now + row.after(error.failure.retry, &*self.tools.clock));
+        self.short_lived = Some(row);
+        self.session.update(|state| {
+            state.token = None;
+            state.expires = None;
+            state.failure = Some(error.failure);
+            settle(state);
+        });
+    }
+}
