@@ -60,6 +60,18 @@ $(TOOLS)/venv/checkers: Makefile
 	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check $(CHECKERS)
 	@touch $@
 
+# A Debian to boot, for the tests of units and packages; without it those are skipped. Needs root.
+rootfs: $(TOOLS)/trixie/usr/bin/systemctl
+
+$(TOOLS)/trixie/usr/bin/systemctl:
+	@command -v debootstrap >/dev/null || { echo 'make rootfs: `debootstrap` is missing (Debian: apt install debootstrap)' >&2; exit 1; }
+	@mkdir -p $(TOOLS)
+	rm -rf $(TOOLS)/trixie.new $(TOOLS)/trixie
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus trixie $(TOOLS)/trixie.new >$(TOOLS)/trixie.log \
+	  || { tail -n 20 $(TOOLS)/trixie.log >&2; exit 1; }
+	rm -rf $(TOOLS)/trixie.new/var/cache/apt/archives/*.deb
+	mv $(TOOLS)/trixie.new $(TOOLS)/trixie
+
 $(BAO_STAMP):
 	@command -v python3 >/dev/null || { echo 'make tools: `python3` is missing (Debian: apt install python3-venv)' >&2; exit 1; }
 	@python3 -c 'import ensurepip' 2>/dev/null || { echo 'make tools: python3 lacks `venv` (Debian: apt install python3-venv)' >&2; exit 1; }
