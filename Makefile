@@ -132,9 +132,10 @@ $(STATIC):
 	@$(MAKE) --no-print-directory static
 
 stage: $(STATIC)
-	BINARY=$(CURDIR)/$(STATIC) packaging/stage.sh target/package/root
+	BINARY=$(CURDIR)/$(STATIC) packaging/stage.sh target/package $(EPOCH)
 
 deb: stage packagers
+	@mkdir -p $(DIST)
 	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/bin/cargo-deb --no-build --no-strip --output $(DIST)/
 
 rpm: stage packagers
@@ -144,7 +145,7 @@ rpm: stage packagers
 # CycloneDX: what the binary is made of, with licences and hashes.
 sbom: packagers
 	@mkdir -p $(DIST)
-	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/bin/cargo-cyclonedx --quiet --format json --spec-version 1.5 \
+	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/bin/cargo-cyclonedx cyclonedx --quiet --format json --spec-version 1.5 \
 	  --target $(MUSL) --override-filename secrets-sync.cdx
 	sed 's#file://$(CURDIR)#file:///secrets-sync#g' secrets-sync.cdx.json >$(DIST)/secrets-sync.cdx.json
 	@rm secrets-sync.cdx.json
