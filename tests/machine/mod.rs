@@ -46,6 +46,7 @@ root=$here/root sh -eu -c "$prepare"
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs machine /run/systemd/nspawn
 exec systemd-nspawn --quiet --boot --directory="$here/root" --bind-ro="$source:/src" \
+  --system-call-filter='landlock_create_ruleset landlock_add_rule landlock_restrict_self' \
   --register=no --keep-unit --console=pipe --machine="$name" systemd.unit=multi-user.target
 "#;
 
