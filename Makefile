@@ -62,9 +62,9 @@ coverage: $(NEEDS_BAO)
 # One program holds them all, so that it is built once.
 SECONDS ?= 10
 FUZZED  := $(notdir $(wildcard tests/fuzz/seeds/*))
-FUZZ    := $(CURDIR)/tests/fuzz/target/$(GNU)/release/any
+FUZZ    := $(CURDIR)/target/fuzz/$(GNU)/release/any
 fuzz:
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tests/fuzz any
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz any
 	mkdir -p $(addprefix tests/fuzz/corpus/,$(FUZZED)) tests/fuzz/artifacts
 	printf '%s\n' $(FUZZED) | xargs -P 2 -I @ sh -c 'cd tests/fuzz && FUZZ_TARGET=@ $(FUZZ) corpus/@ seeds/@ \
 	  -artifact_prefix=artifacts/@- -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 \
