@@ -201,8 +201,10 @@ bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
 
+# A shorter one is among the tests.
 soak: static $(NEEDS_BAO)
-	python3 tests/bench/soak.py --binary $(STATIC)
+	SOAK_SECONDS=600 SOAK_RELOADS=200 SOAK_BINARY=$(STATIC) \
+	  cargo test --locked --test soak -- --nocapture
 
 outages: static $(NEEDS_BAO)
 	python3 tests/bench/outages.py --binary $(STATIC)
