@@ -48,9 +48,9 @@ fn dist() -> Result<&'static Path, String> {
             }
         }
         let mut make = Command::new("make");
-        make.args(["--no-print-directory", "dist"])
+        make.args(["--no-print-directory", "dist-of-static"])
             .current_dir(root());
-        run(make).expect_success("make dist");
+        run(make).expect_success("make dist-of-static");
         Ok(root().join("target/dist"))
     });
     made.as_deref().map_err(Clone::clone)
