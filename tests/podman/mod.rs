@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[allow(unused_imports, reason = "each test program uses its own part")]
 pub use crate::support::commands::{Said, commands, root, run};
 use crate::support::poll;
 
