@@ -186,7 +186,10 @@ sbom: packagers
 	@rm secrets-sync.cdx.json
 
 # All that a release has: archive, packages, bill of materials, checksums.
-dist: $(STATIC)
+dist: static
+	@$(MAKE) --no-print-directory dist-of-static
+
+dist-of-static: $(STATIC)
 	@rm -rf $(DIST)
 	@$(MAKE) --no-print-directory deb rpm sbom
 	packaging/archive.sh $(STATIC) $(DIST)/secrets-sync.cdx.json $(RELEASE) $(EPOCH) $(DIST)/$(RELEASE).tar.gz
