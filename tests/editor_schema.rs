@@ -77,11 +77,7 @@ fn problems(text: &str) -> Vec<String> {
     );
     match loaded {
         Ok(_) => Vec::new(),
-        Err(problems) => problems
-            .entries()
-            .into_iter()
-            .map(|it| it.to_string())
-            .collect(),
+        Err(problems) => problems.entries().map(|it| it.to_string()).collect(),
     }
 }
 

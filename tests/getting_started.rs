@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a test fails
 
+mod machine;
 mod podman;
 mod support;
 
 use std::fs;
 
+use machine::{Machine, SOURCE};
 use podman::{Podman, commands, root};
 use serde_json::json;
 use support::OpenBao;
@@ -64,6 +66,77 @@ fn the_commands_for_podman_lead_to_a_service_that_reads_its_secret() {
 }
 
 #[test]
+fn the_commands_for_systemd_lead_to_a_service_that_is_there_when_others_need_it() {
+    let machine = match Machine::boot() {
+        Ok(machine) => machine,
+        Err(why) => skip!("{why}"),
+    };
+    let bao = OpenBao::dev().start();
+    let text = json!({ "text": "as the guide says\n" });
+    bao.kv2_put("secret", "app/greeting", &text);
+    let policy = bao.reader_policy("secret");
+    let (role_id, secret_id) = bao.approle("app", &json!({ "token_policies": [policy] }));
+    let script = format!("cd {SOURCE}\n{}", commands("getting-started.md", "systemd"));
+    let mut bash = machine.command("bash", &["-euxo", "pipefail", "-c", &script]);
+    bash.env("VAULT_ADDR", bao.address())
+        .env("ROLE_ID", role_id)
+        .env("SECRET_ID", secret_id);
+    let said = podman::run(bash);
+    said.expect_success("the commands of the guide");
+    // By the daemon's file, and by the journal of the service that waited.
+    assert_eq!(
+        said.stdout.matches("as the guide says").count(),
+        2,
+        "{}",
+        said.stdout
+    );
+    for wanted in [
+        "1 of 1 secrets in sync",
+        "would create /run/secrets/greeting",
+    ] {
+        assert!(
+            said.stdout.contains(wanted),
+            "no `{wanted}` in\n{}",
+            said.stdout
+        );
+    }
+    // It was started three times, and stopped as often.
+    let journal = machine.journal();
+    assert_eq!(journal.matches("\"msg\":\"ready\"").count(), 3, "{journal}");
+    assert_eq!(
+        journal.matches("\"msg\":\"stopped\"").count(),
+        3,
+        "{journal}"
+    );
+    assert!(!journal.contains("Failed"), "{journal}");
+}
+
+#[test]
+fn the_commands_of_the_page_on_operations_open_another_directory() {
+    let machine = match Machine::installed() {
+        Ok(machine) => machine,
+        Err(why) => skip!("{why}"),
+    };
+    machine.ok(&commands("operations.md", "systemd"));
+    let bao = OpenBao::shared();
+    let mount = bao.fresh_kv(2);
+    bao.kv2_put(&mount, "a", &json!({ "x": "value" }));
+    let config = format!(
+        "secretStore: {{ address: '{}', authMethod: token, token: root, mountPath: {mount} }}\n\
+         secrets: [{{ name: a, key: a, files: [{{ path: /srv/app/secrets/a, field: x }}] }}]\n",
+        bao.address()
+    );
+    machine.write(
+        "/etc/secrets-sync/config.yaml",
+        "0640",
+        "root:secrets-sync",
+        &config,
+    );
+    machine.ok("systemctl start secrets-sync");
+    assert_eq!(machine.ok("cat /srv/app/secrets/a"), "value");
+}
+
+#[test]
 fn every_file_that_the_guide_names_is_there() {
     let guide = guide();
     let mut named = 0;
@@ -77,7 +150,7 @@ fn every_file_that_the_guide_names_is_there() {
     }
     for word in guide
         .split_whitespace()
-        .filter(|word| word.starts_with("contrib/"))
+        .filter(|word| word.starts_with("contrib/") || word.starts_with("packaging/"))
     {
         assert!(root().join(word).exists(), "{word}");
         named += 1;

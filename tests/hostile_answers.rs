@@ -542,6 +542,10 @@ fn what_was_sent_is_not_told_whatever_the_server_says_back() {
     }
 }
 
+/// A name; what is answered in place of the usual; how many requests in the time of ten reads of the
+/// neighbour are enough.
+type Storm = (&'static str, Vec<(&'static str, Action)>, usize);
+
 /// What a server may say to keep a session busy: tokens that are dead at once, live for a second, or
 /// are used up, and secrets that are.
 #[test]
@@ -560,10 +564,7 @@ fn no_answer_makes_a_session_loop() {
         Response::json(200, &answer).act()
     };
     let refused = |text: &str| Response::error(403, text).act();
-    // The name; what is answered in place of the usual; how many requests in the time of ten reads of
-    // the neighbour are enough.
-    type Case = (&'static str, Vec<(&'static str, Action)>, usize);
-    let cases: Vec<Case> = vec![
+    let cases: Vec<Storm> = vec![
         ("dead", vec![(READ, refused("permission denied"))], 20),
         ("invalid", vec![(READ, refused("invalid token"))], 20),
         (

@@ -38,7 +38,8 @@ fn each_misbehaviour_is_a_failure_of_its_class_and_the_file_stays() {
         }
     });
     let mut config = format!(
-        "secretStore: {{address: '{}', authMethod: none, timeout: 2s, maxConcurrent: 64}}\n\
+        "limits: {{maxResponseBytes: 2MiB}}\n\
+         secretStore: {{address: '{}', authMethod: none, timeout: 2s, maxConcurrent: 64}}\n\
          secrets:\n- {{name: good, key: good, refreshInterval: 1s, files: [{{path: @DIR@/good, \
          field: x}}]}}\n",
         server.address()

@@ -36,9 +36,10 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// `d` has leases of this length.
 const LEASE: u64 = 600;
 
-/// After the faults have ceased, all is well in this time: the longest interval (a permanent error
-/// waits for it; a backoff is shorter), or the breaker's next probe, and 2 s.
-const HEALED: Duration = Duration::from_secs(600 + 12);
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
+
+/// The breaker's probes are at most so far apart, and what waits for one is current 2 s after it.
+const PROBED: Duration = Duration::from_secs(12);
 
 /// What changes is shown, to the second, in this time.
 const SHOWN: Duration = Duration::from_secs(2);
@@ -135,6 +136,8 @@ struct Known {
     made: Option<String>,
     /// The last answer was good, and the disk took it.
     well: bool,
+    /// The last answer was an error that trying again soon does not help, or the disk was full.
+    settled: bool,
     /// An answer is waited for that never comes.
     hangs: bool,
     /// Since the last good answer there was trouble that is not its own.
@@ -155,6 +158,8 @@ struct World {
     directory: TempDir,
     known: BTreeMap<&'static str, Known>,
     mood: Mood,
+    /// The breaker has been seen closed since the server is well.
+    closed: bool,
     full: bool,
     spoiled: bool,
     was_ready: bool,
@@ -194,6 +199,7 @@ impl World {
             directory,
             known,
             mood: Mood::Well,
+            closed: false,
             full: false,
             spoiled: false,
             was_ready: false,
@@ -256,6 +262,7 @@ impl World {
             }
             Step::Server(mood) => {
                 self.mood = *mood;
+                self.closed &= *mood == Mood::Well;
                 self.vault.set_mood(*mood);
                 self.shifted(*mood != Mood::Well);
             }
@@ -414,6 +421,7 @@ impl World {
             );
         }
         known.hangs = seen.status == 0;
+        known.settled = seen.permanent;
         let Some(value) = &seen.given else {
             known.well &= known.hangs;
             return;
@@ -422,6 +430,7 @@ impl World {
         let is_right = known.plain.as_ref() == Some(value) && known.made.as_ref() == Some(&made);
         if full && !is_right {
             known.well = false;
+            known.settled = true;
             return;
         }
         known.plain = Some(value.clone());
@@ -473,8 +482,12 @@ impl World {
         }
     }
 
-    fn check_shown(&self) {
+    fn check_shown(&mut self) {
         let status = self.engine().status();
+        // What is wrong with single secrets never opens it.
+        let breaker = &*status.stores[0].breaker;
+        self.closed |= breaker == "closed" && self.mood == Mood::Well;
+        assert!(!self.closed || breaker == "closed", "{status:?}");
         let now = self.sim.now();
         let names: Vec<_> = self.configured().map(|(name, _)| *name).collect();
         let shown: Vec<_> = status.secrets.iter().map(|secret| &*secret.name).collect();
@@ -552,6 +565,7 @@ impl World {
     /// The faults cease. All is well in time, and stays so until the end.
     fn heal(mut self) {
         self.fill(false);
+        let bounds = self.bounds();
         for name in NAMES {
             self.vault.world().set_fault(name, None);
         }
@@ -559,10 +573,25 @@ impl World {
         self.vault.set_mood(Mood::Well);
         self.shifted(true);
         self.reload();
-        self.pass(HEALED);
-        self.window.began = self.sim.now();
-        self.window = Window::default();
+        let healed = self.sim.now();
+        for (bound, name) in bounds {
+            let at = healed + bound;
+            self.pass(at.since(self.sim.now()));
+            let status = self.engine().status();
+            let secret = status.secrets.iter().find(|secret| secret.name == name);
+            let known = &self.known[name];
+            assert_eq!(
+                secret.unwrap().state,
+                "in_sync",
+                "after {bound:?}: {status:?} {known:?}"
+            );
+        }
+        self.window = Window {
+            began: self.sim.now(),
+            ..Window::default()
+        };
         self.check();
+        self.calm();
         let status = self.engine().status();
         assert_eq!(status.synced_count, status.secret_count, "{status:?}");
         assert!(status.ready && !status.degraded, "{status:?}");
@@ -572,6 +601,41 @@ impl World {
             assert_eq!(known.plain.as_deref(), Some(self.vault.world().value(name)));
         }
         self.engine.take().unwrap().stop();
+    }
+}
+
+impl World {
+    /// How long after the end of all faults each secret is well, the first ones first: a permanent
+    /// error waits for the interval, others for their backoff, or for the breaker's next probe.
+    fn bounds(&self) -> Vec<(Duration, &'static str)> {
+        let mut bounds: Vec<_> = self
+            .configured()
+            .map(|(name, known)| {
+                let interval = Duration::from_secs(known.interval.unwrap_or_default());
+                let bound = if known.settled && !known.excused && self.mood == Mood::Well {
+                    interval + SHOWN
+                } else {
+                    interval.max(MAX_BACKOFF) + PROBED + SHOWN
+                };
+                (bound, *name)
+            })
+            .collect();
+        bounds.sort();
+        bounds
+    }
+
+    /// The next quarter of an hour is as if nothing had been.
+    fn calm(&mut self) {
+        self.pass(Duration::from_secs(900));
+        self.check();
+        let window = &self.window;
+        assert_eq!(window.health, 0, "{window:?}");
+        for (name, known) in self.configured() {
+            let interval = known.interval.unwrap_or_default();
+            let most = 1 + 902 * 10 / (interval.min(540) * 9);
+            let reads = window.reads.get(*name).copied().unwrap_or_default();
+            assert!(u64::from(reads) <= most, "{most} reads: {window:?}");
+        }
     }
 }
 

@@ -53,6 +53,31 @@ fn monotonic() -> u64 {
     u64::try_from(now.tv_sec).unwrap() * 1_000_000 + u64::try_from(now.tv_nsec).unwrap() / 1000
 }
 
+/// For services that start after it, and ask.
+#[test]
+fn when_systemd_hears_that_it_is_ready_so_does_whoever_asks() {
+    let ready = |daemon: &Daemon| {
+        let told = || {
+            daemon
+                .notifications()
+                .iter()
+                .any(|all| all.starts_with("READY=1"))
+        };
+        poll(SOON, || told().then_some(())).expect("READY=1");
+        let asked = daemon.also(&["isready"]);
+        assert_eq!(asked.0, 0, "{asked:?}");
+    };
+    let site = Site::with(&["a"]);
+    ready(&Daemon::new(&site.config(&[hourly("a")])).start());
+    // After the file has said for a while that it is not.
+    let late = site.config(&[secret("late", "refreshInterval: 1s")]);
+    let daemon = Daemon::new(&late).start();
+    daemon.wait_status(SOON, |status| status["ready"] == false);
+    site.put("late", "here");
+    daemon.signal(Signal::USR1);
+    ready(&daemon);
+}
+
 #[test]
 fn start_reloads_and_stop_are_told_in_order() {
     let site = Site::with(&["a"]);

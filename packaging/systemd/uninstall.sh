@@ -21,11 +21,13 @@ esac
 
 if [ -z "$DESTDIR" ]; then
   [ "$(id -u)" -eq 0 ] || { echo 'uninstall.sh: must be run as root' >&2 && exit 1; }
-  if [ -d /run/systemd/system ]; then
-    systemctl stop secrets-sync.service 'secrets-sync@*.service'
-  fi
   for unit in $units; do
-    [ ! -f "$unitdir/$unit" ] || systemctl --quiet disable "$unit"
+    [ -f "$unitdir/$unit" ] || continue
+    if [ -d /run/systemd/system ]; then
+      # Of a template, all that run.
+      systemctl stop "$(echo "$unit" | sed 's/@/@*/')"
+    fi
+    systemctl --quiet disable "$unit"
   done
 fi
 

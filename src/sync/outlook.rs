@@ -12,7 +12,7 @@ use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::observe::http::{Board, Server};
 use crate::observe::quiet::Quiet;
-use crate::observe::status_file::{LockPolicy, LockStep, StatusFile, StatusLock};
+use crate::observe::status_file::{BETWEEN, LockPolicy, LockStep, StatusFile, StatusLock};
 use crate::observe::systemd::{self, Notifier, Protocol, Watchdog};
 use crate::observe::{Metrics, StatusDocument};
 
@@ -32,6 +32,8 @@ pub struct Outlook {
     lock_at: Tick,
     notifier: Notifier,
     protocol: Protocol,
+    /// When systemd is told at the latest that the daemon is ready.
+    ready_at: Option<Tick>,
     watchdog: Watchdog,
     shown: StatusDocument,
     /// What does not work now, by what it is about.
@@ -63,6 +65,7 @@ impl Outlook {
             lock_at: Tick::default(),
             notifier: Notifier::new(environment),
             protocol: Protocol::default(),
+            ready_at: None,
             watchdog: Watchdog::new(environment, std::process::id()),
             shown: StatusDocument::default(),
             notices: Vec::new(),
@@ -93,6 +96,9 @@ impl Outlook {
     pub fn next_turn(&self) -> Option<Tick> {
         self.watchdog
             .next()
+            .into_iter()
+            .chain(self.ready_at)
+            .min()
             .filter(|_| self.notifier.is_connected())
     }
 
@@ -111,6 +117,7 @@ impl Outlook {
             self.serve(now);
         }
         self.write_file(now);
+        self.tell_ready(now);
         before != self.notices
     }
 
@@ -120,14 +127,30 @@ impl Outlook {
             info!(target: "sync", secrets = document.secret_count; "ready");
         }
         let line = summary(&document);
-        if document.ready && !self.protocol.is_ready() {
-            self.notifier.send(&self.protocol.ready(&line));
-        } else if line != summary(&self.shown) || self.shown.schema == 0 {
-            self.notifier.send(&Protocol::status(&line));
-        }
+        let is_new = line != summary(&self.shown) || self.shown.schema == 0;
         self.board.publish(document.clone());
         self.shown = document;
         self.write_file(now);
+        if !self.tell_ready(now) && is_new {
+            self.notifier.send(&Protocol::status(&line));
+        }
+    }
+
+    /// Tells systemd once that the daemon is ready: when the status file says so too, for whoever
+    /// asks it then. A file that cannot be written holds that up no longer than one that may not.
+    fn tell_ready(&mut self, now: Tick) -> bool {
+        if self.protocol.is_ready() || !self.shown.ready {
+            self.ready_at = None;
+            return false;
+        }
+        let at = *self.ready_at.get_or_insert(now + BETWEEN);
+        let is_due = self.file.says_ready() || now >= at;
+        if is_due {
+            self.ready_at = None;
+            let line = summary(&self.shown);
+            self.notifier.send(&self.protocol.ready(&line));
+        }
+        is_due
     }
 
     /// A reload begins.

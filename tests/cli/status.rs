@@ -53,8 +53,11 @@ impl Daemon {
     }
 
     fn writes(self, document: &StatusDocument) -> Self {
-        let ticked = StatusFile::new(self.path()).tick(Tick::default(), document);
-        assert!(ticked.error.is_none());
+        let mut file = StatusFile::new(self.path());
+        for second in 0..2 {
+            let now = Tick::from_start(Duration::from_secs(second));
+            assert!(file.tick(now, document).error.is_none());
+        }
         self
     }
 

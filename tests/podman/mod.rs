@@ -24,6 +24,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[allow(unused_imports, reason = "each test program uses its own part")]
+pub use crate::support::commands::{Said, commands, root, run};
 use crate::support::poll;
 
 /// How long a container may take for something: the machine may be busy with others.
@@ -46,25 +48,6 @@ const LEFT_OVER: &str = "secrets-sync-podman-";
 const NARROW: &str = "runtime = \"runc\"\ncgroup_manager = \"cgroupfs\"\n";
 const NARROW_LIMITS: &str = "default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
 
-/// The repository.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The shell commands of one section of a page in docs/, in their order; before the first heading
-/// the section is the page's title.
-pub fn commands(page: &str, section: &str) -> String {
-    let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
-    let section = text
-        .split("\n## ")
-        .find(|part| part.trim_start_matches("# ").starts_with(section))
-        .expect("the section");
-    let blocks = section.split("```sh\n").skip(1);
-    blocks
-        .map(|block| block.split("```").next().unwrap())
-        .collect()
-}
-
 /// A program that `make checkers` installs.
 pub fn checker(name: &str) -> Option<PathBuf> {
     let file = root().join(".tools/venv/bin").join(name);
@@ -74,14 +57,6 @@ pub fn checker(name: &str) -> Option<PathBuf> {
 /// A podman; its containers, images, volumes and networks are gone when the last test drops it.
 pub struct Podman {
     dir: PathBuf,
-}
-
-/// How a command ended.
-#[derive(Debug)]
-pub struct Said {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
 }
 
 impl Podman {
@@ -293,24 +268,6 @@ impl Drop for Container {
         }
         self.podman
             .podman(&["rm", "-f", "-v", "-t", "0", &self.name]);
-    }
-}
-
-impl Said {
-    #[track_caller]
-    pub fn expect_success(&self, what: &str) {
-        assert_eq!(self.code, 0, "{what}:\n{}\n{}", self.stdout, self.stderr);
-    }
-}
-
-/// Runs it to its end.
-pub fn run(mut command: Command) -> Said {
-    let output = command.output().expect("start a program");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Said {
-        code: output.status.code().unwrap_or(-1),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Seen {
     pub status: u16,
     /// A read: the value that was given.
     pub given: Option<String>,
+    /// An error that trying again soon does not help.
+    pub permanent: bool,
     /// The token that came with it had ended by itself before.
     pub ended_token: bool,
 }
@@ -316,9 +318,15 @@ impl World {
             (Asked::Read(name), Reply::Answer(200, _)) => Some(self.secrets[name].value.clone()),
             _ => None,
         };
+        let fault = match &asked {
+            Asked::Read(name) => self.secrets.get(name).and_then(|secret| secret.fault),
+            _ => None,
+        };
+        let permanent = matches!(fault, Some(Fault::Denied | Fault::Absent | Fault::Garbage));
         let seen = Seen {
             at: now,
             asked,
+            permanent: permanent && self.mood == Mood::Well,
             status: match &reply {
                 Reply::Answer(status, _) => *status,
                 Reply::Pause(_) => 429,

@@ -34,6 +34,7 @@
 
 mod canary;
 mod certs;
+pub mod commands;
 mod daemon;
 mod http;
 mod log;

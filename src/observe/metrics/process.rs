@@ -43,14 +43,14 @@ pub(super) const FAMILIES: [(&str, &str, &str); 7] = [
 pub(super) fn encode(page: &mut String) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let machine = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let booted = seconds(ClockId::Realtime) - seconds(ClockId::Boottime);
     // In the order of FAMILIES.
     let values = [
-        Some(cpu_seconds()),
+        Some(seconds(ClockId::ProcessCPUTime)),
         getrlimit(Resource::Nofile).current.map(float),
         open_descriptors().map(float),
         kibibytes(&status, "VmRSS:"),
-        start_time(&stat, &machine),
+        start_time(&stat, booted),
         number(&status, "Threads:"),
         kibibytes(&status, "VmSize:"),
     ];
@@ -64,10 +64,10 @@ pub(super) fn encode(page: &mut String) {
     }
 }
 
-fn cpu_seconds() -> f64 {
-    let used = clock_gettime(ClockId::ProcessCPUTime);
-    let whole = u64::try_from(used.tv_sec).unwrap_or(0);
-    let nanos = u32::try_from(used.tv_nsec).unwrap_or(0);
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    let whole = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
     std::time::Duration::new(whole, nanos).as_secs_f64()
 }
 
@@ -77,7 +77,7 @@ fn open_descriptors() -> Option<u64> {
     u64::try_from(count).ok()?.checked_sub(1)
 }
 
-/// The number behind a name of `/proc/self/status` or `/proc/stat`.
+/// The number behind a name of `/proc/self/status`.
 fn number(text: &str, name: &str) -> Option<f64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))?
@@ -91,12 +91,13 @@ fn kibibytes(status: &str, name: &str) -> Option<f64> {
     number(status, name).map(|kibibytes| kibibytes * 1024.0)
 }
 
-/// Field 22 of `/proc/self/stat` is in ticks after boot. Field 2 is the program's name in
-/// parentheses, and may hold anything.
-fn start_time(stat: &str, machine: &str) -> Option<f64> {
+/// Field 22 of `/proc/self/stat` is in ticks after boot, which was at `booted`: /proc/stat has that
+/// too, but a service may be shown processes only (`ProcSubset=pid`). Field 2 is the program's name
+/// in parentheses, and may hold anything.
+fn start_time(stat: &str, booted: f64) -> Option<f64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let ticks: f64 = behind_name.split_whitespace().nth(19)?.parse().ok()?;
-    Some(number(machine, "btime ")? + ticks / TICKS_PER_SECOND)
+    Some(booted + ticks / TICKS_PER_SECOND)
 }
 
 /// For numbers of descriptors, far below where a float loses digits.
@@ -122,15 +123,14 @@ mod tests {
         assert!(value("process_resident_memory_bytes") > 100_000.0);
         assert!(value("process_virtual_memory_bytes") > 100_000.0);
         assert!(value("process_threads") >= 1.0);
-        assert!(value("process_start_time_seconds") > 1_000_000_000.0);
+        let age = seconds(ClockId::Realtime) - value("process_start_time_seconds");
+        assert!((-1.0..100_000.0).contains(&age), "{age}");
     }
 
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let stat = "12 (a) 1 (b) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 5 0 4200 1 1";
-        let machine = "cpu 1 2\nbtime 1700000000\n";
-        assert_eq!(start_time(stat, machine), Some(1_700_000_042.0));
-        assert_eq!(start_time("", machine), None);
-        assert_eq!(start_time(stat, ""), None);
+        assert_eq!(start_time(stat, 1_700_000_000.0), Some(1_700_000_042.0));
+        assert_eq!(start_time("", 0.0), None);
     }
 }

@@ -9,6 +9,7 @@ mod writer;
 
 pub use lock::{LockAttempt, LockPolicy, LockStep, StatusLock};
 pub use reader::{Candidates, Found, Missing, read};
+pub(crate) use writer::BETWEEN;
 pub use writer::{StatusFile, Ticked};
 
 use std::path::{Path, PathBuf};

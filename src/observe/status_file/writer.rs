@@ -16,8 +16,9 @@ use rustix::fs::{
 use crate::clock::Tick;
 use crate::observe::StatusDocument;
 
-/// Between two writes, at least, however much changes.
-const BETWEEN: Duration = Duration::from_secs(1);
+/// Between two writes, at least, however much changes; and before the first, unless that says ready.
+/// So a daemon that is ready at once can say so at once.
+pub(crate) const BETWEEN: Duration = Duration::from_secs(1);
 
 /// A document that does not change is touched as often as this; readers count on it.
 const TOUCH: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ const MODE: Mode = Mode::from_raw_mode(0o644);
 pub struct StatusFile {
     path: PathBuf,
     last: Option<Written>,
+    /// The first tick.
+    begun: Option<Tick>,
     not_before: Tick,
 }
 
@@ -60,6 +63,7 @@ impl StatusFile {
         Self {
             path,
             last: None,
+            begun: None,
             not_before: Tick::default(),
         }
     }
@@ -70,8 +74,23 @@ impl StatusFile {
         &self.path
     }
 
+    /// Whether what was written last says ready.
+    #[must_use]
+    pub fn says_ready(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.document.ready)
+    }
+
     /// Writes or touches what is due. Cheap when nothing is.
     pub fn tick(&mut self, now: Tick, document: &StatusDocument) -> Ticked {
+        let begun = *self.begun.get_or_insert_with(|| {
+            // Of a daemon that was killed: with our lock it would count as ours.
+            let _ = std::fs::remove_file(&self.path);
+            self.not_before = now + BETWEEN;
+            now
+        });
+        if document.ready && self.last.is_none() && self.not_before == begun + BETWEEN {
+            self.not_before = begun;
+        }
         let fresh = self
             .last
             .as_ref()
@@ -211,6 +230,7 @@ mod tests {
     fn document(count: usize) -> StatusDocument {
         StatusDocument {
             schema: 1,
+            ready: true,
             secret_count: count,
             ..StatusDocument::default()
         }
@@ -254,6 +274,32 @@ mod tests {
         assert_eq!(count(&path), 1);
         status.tick(at(11_000), &document(3));
         assert_eq!(count(&path), 3);
+    }
+
+    #[test]
+    fn what_a_killed_daemon_left_goes_at_once_and_ready_is_told_at_once() {
+        let (_directory, path, mut status) = fixture();
+        std::fs::write(&path, "left").unwrap();
+        let pending = StatusDocument {
+            ready: false,
+            ..document(1)
+        };
+        assert_eq!(status.tick(at(10_000), &pending).next, at(11_000));
+        assert!(!path.exists());
+        status.tick(at(10_100), &document(2));
+        assert_eq!(count(&path), 2);
+        assert!(status.says_ready());
+        assert_eq!(status.tick(at(10_200), &document(3)).next, at(11_100));
+        assert_eq!(count(&path), 2);
+
+        let (_directory, path, mut status) = fixture();
+        status.tick(at(10_000), &pending);
+        status.tick(at(10_999), &pending);
+        assert!(!path.exists());
+        status.tick(at(11_000), &pending);
+        assert_eq!(count(&path), 1);
+        assert_eq!(status.tick(at(11_100), &document(2)).next, at(12_000));
+        assert!(!status.says_ready());
     }
 
     #[test]

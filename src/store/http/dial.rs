@@ -259,6 +259,25 @@ impl HandshakeFailed {
     }
 }
 
+/// A server that refuses us says why and closes; who still writes then finds it closed, with the
+/// reason unread.
+fn parting_words(
+    conn: &mut ClientConnection,
+    stream: &mut impl io::Read,
+    error: io::Error,
+) -> HandshakeFailed {
+    let closed = matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    );
+    while closed && matches!(conn.read_tls(stream), Ok(1..)) {
+        if let Err(said) = conn.process_new_packets() {
+            return HandshakeFailed::Tls(said);
+        }
+    }
+    HandshakeFailed::Io(error)
+}
+
 fn handshake<S: io::Read + io::Write>(
     config: &Arc<ClientConfig>,
     name: &str,
@@ -269,7 +288,9 @@ fn handshake<S: io::Read + io::Write>(
     let mut conn =
         ClientConnection::new(Arc::clone(config), server).map_err(HandshakeFailed::Tls)?;
     while conn.is_handshaking() {
-        conn.complete_io(&mut stream).map_err(HandshakeFailed::Io)?;
+        if let Err(error) = conn.complete_io(&mut stream) {
+            return Err(parting_words(&mut conn, &mut stream, error));
+        }
     }
     Ok(Tls::new(conn, stream))
 }

@@ -13,7 +13,6 @@
 mod buffers;
 mod dial;
 mod error;
-mod large;
 mod line;
 mod origin;
 mod proxy;
@@ -25,7 +24,6 @@ mod tls;
 mod tests;
 
 pub use error::HttpError;
-pub use large::Place;
 pub use request::{Method, Request};
 pub use response::Response;
 
@@ -33,7 +31,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::header::LOCATION;
@@ -42,16 +40,16 @@ use ureq::http::{HeaderMap, Uri};
 use self::buffers::BUFFER_BYTES;
 use self::dial::{Dialer, Hop, Route};
 use self::error::Attempt;
-use self::large::Room;
 use self::origin::{Origin, Refused};
 use self::proxy::Tunnel;
 use self::response::{BodyFault, read_body};
-use crate::clock::{Clock, SystemClock, Tick};
+use crate::clock::{Clock, Stop, SystemClock, Tick};
 use crate::failure::ErrorType;
 use crate::plan::tls::{self as files, ClientIdentity, FileFault, Roots, TlsFileError};
 use crate::plan::{Address, StorePlan, TlsFiles};
 use crate::printable::brief;
 use crate::secret::SecretBytes;
+use crate::store::limiter::InFlight;
 
 /// What every request calls itself.
 pub(crate) const USER_AGENT: &str = concat!("secrets-sync/", env!("CARGO_PKG_VERSION"));
@@ -61,6 +59,9 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 
 /// The longest name of a place that a redirect names, in characters.
 const LONGEST_PLACE: usize = 300;
+
+/// So many large answers of one server are read or kept at a time.
+const LARGE_AT_ONCE: usize = 2;
 
 /// A connection that was idle for longer is not used again: firewalls and balancers forget it.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
@@ -112,7 +113,9 @@ pub struct Http {
     /// Why no request can be made at all.
     fault: Option<HttpError>,
     max_body: usize,
-    room: Room,
+    /// For large answers. Real ones have some kilobytes; a hundred of the largest that are allowed, all
+    /// at once, would take up the memory of the machine.
+    room: InFlight,
 }
 
 impl Http {
@@ -194,7 +197,7 @@ impl Http {
             material: Arc::new(material),
             fault,
             max_body: store.max_response_bytes,
-            room: Room::new(),
+            room: InFlight::new(LARGE_AT_ONCE),
         })
     }
 
@@ -332,10 +335,8 @@ impl Http {
                     done: status == 303 && request.method != Method::Get,
                 });
             }
-            let place = || {
-                let left = until.since(self.route.clock.now());
-                self.room.place(Instant::now().checked_add(left))
-            };
+            let clock = &*self.route.clock;
+            let place = || self.room.acquire(clock, &Stop::never(), until).ok();
             read_body(&parts.headers, body.into_reader(), self.max_body, place)
                 .map(|body| Answer::Final(Response::new(status, &parts.headers, body)))
                 .map_err(|fault| match fault {

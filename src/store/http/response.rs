@@ -7,8 +7,11 @@ use ureq::http::HeaderMap;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
 use zeroize::Zeroizing;
 
-use super::large::{LARGE, Place};
 use crate::secret::SecretBytes;
+use crate::store::limiter::Permit;
+
+/// An answer is large when it is longer. A server's storage takes no larger secret by default.
+const LARGE: usize = 1 << 20;
 
 /// The first guess at the size of a body that does not say.
 const FIRST_CAPACITY: usize = 8 << 10;
@@ -28,7 +31,7 @@ pub struct Response {
     /// The body.
     pub body: SecretBytes,
     /// Of a large body: to be kept as long as that.
-    pub place: Option<Place>,
+    pub place: Option<Permit>,
 }
 
 impl Response {
@@ -50,7 +53,7 @@ impl Response {
 }
 
 /// A body, and where it is large the right to it.
-pub(super) type Body = (SecretBytes, Option<Place>);
+pub(super) type Body = (SecretBytes, Option<Permit>);
 
 /// The value of a header, as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -81,7 +84,7 @@ pub(super) fn read_body(
     headers: &HeaderMap,
     mut reader: impl Read,
     max: usize,
-    place: impl Fn() -> Option<Place>,
+    place: impl Fn() -> Option<Permit>,
 ) -> Result<Body, BodyFault> {
     let announced = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if announced.is_some_and(|length: usize| length > max) {

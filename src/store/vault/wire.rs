@@ -9,7 +9,7 @@ use crate::clock::Stop;
 use crate::plan::TlsFiles;
 use crate::secret::{SecretBytes, SecretString};
 use crate::store::StoreError;
-use crate::store::http::Place;
+use crate::store::limiter::Permit;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub(super) struct Reply {
     pub(super) retry_after: Option<Duration>,
     pub(super) body: SecretBytes,
     /// Of a large body: to be kept as long as that.
-    pub(super) _place: Option<Place>,
+    pub(super) _place: Option<Permit>,
 }
 
 /// Carries requests to one store.
