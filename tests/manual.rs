@@ -34,9 +34,9 @@ fn words<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Words {
 
 /// The lines of one section or subsection of a manual page, without its heading.
 fn section(page: &str, title: &str) -> String {
-    let lines = page.lines().skip_while(|line| {
-        !(line.strip_prefix(".Sh ").or(line.strip_prefix(".Ss ")) == Some(title))
-    });
+    let lines = page
+        .lines()
+        .skip_while(|line| line.strip_prefix(".Sh ").or(line.strip_prefix(".Ss ")) != Some(title));
     let whole = page.contains(&format!("\n.Sh {title}\n"));
     let text: Vec<&str> = lines
         .skip(1)
