@@ -28,6 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use clock::Sim;
 pub use engine::{Engine, Process};
+#[allow(unused_imports, reason = "each test program uses its own part")]
 pub use vault::{Asked, Fault, Kind, Mood, Seen, Vault};
 
 /// That every thread waits is asked of the whole process: one simulation at a time.
