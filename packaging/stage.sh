@@ -19,6 +19,8 @@ doc=$out/usr/share/doc/secrets-sync
 install -d "$doc/docs"
 install -m 0644 "$root/README.md" "$doc/"
 install -m 0644 "$root"/docs/*.md "$doc/docs/"
+install -m 0644 "$root/contrib/secrets-sync.schema.json" "$root"/contrib/prometheus/secrets-sync.rules.yaml "$doc/"
+install -m 0644 "$root/contrib/grafana/secrets-sync.json" "$doc/grafana-dashboard.json"
 gzip -9 -n <"$root/CHANGELOG.md" >"$doc/changelog.gz"
 find "$out/usr/share/man" -type f -exec gzip -9 -n {} +
 

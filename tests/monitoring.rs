@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use podman::root;
@@ -140,10 +140,15 @@ fn the_page_of_alerts_has_every_rule() {
     assert_eq!(told, rules);
 }
 
-/// promtool on a file of ours, or why not.
+/// A program of Prometheus: in `PATH`, or fetched by `make prometheus`.
+fn program(name: &str) -> Option<PathBuf> {
+    let fetched = root().join(".tools/prometheus/usr/bin").join(name);
+    process::in_path(name).or_else(|| fetched.is_file().then_some(fetched))
+}
+
+/// promtool on a file of ours.
 fn promtool(args: &[&str]) -> Option<podman::Said> {
-    process::in_path("promtool")?;
-    let mut command = Command::new("promtool");
+    let mut command = Command::new(program("promtool")?);
     command
         .args(args)
         .current_dir(root().join("contrib/prometheus"));
@@ -153,7 +158,7 @@ fn promtool(args: &[&str]) -> Option<podman::Said> {
 #[test]
 fn the_rules_fire_when_they_should_and_only_then() {
     let Some(said) = promtool(&["check", "rules", "secrets-sync.rules.yaml"]) else {
-        skip!("needs promtool (Debian: prometheus)");
+        skip!("needs promtool: run `make prometheus`");
     };
     said.expect_success("promtool check rules");
     let said = promtool(&["test", "rules", "secrets-sync.rules.test.yaml"]).unwrap();
@@ -177,7 +182,7 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(daemon: &Endpoint) -> Option<Self> {
-        let program = process::in_path("prometheus")?;
+        let program = program("prometheus")?;
         let dir = tempfile::tempdir().unwrap();
         let port = ports::reserve();
         let Endpoint::Http(target) = daemon else {
@@ -193,7 +198,7 @@ impl Prometheus {
         });
         let file = dir.path().join("prometheus.yaml");
         fs::write(&file, config.to_string()).unwrap();
-        let mut command = process::command(Path::new(&program));
+        let mut command = process::command(&program);
         command
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(
@@ -272,19 +277,20 @@ fn a_real_prometheus_finds_every_metric_that_rules_and_dashboard_use_and_the_ale
     assert!(poll(SOON, refused).is_some());
 
     // The page itself.
-    if process::in_path("promtool").is_some() {
+    if let Some(promtool) = program("promtool") {
         let page = daemon.path("page");
         fs::write(&page, daemon.get("/metrics").text()).unwrap();
         let mut command = Command::new("sh");
         command
-            .args(["-c", "promtool check metrics < \"$0\""])
-            .arg(&page);
+            .args(["-c", "\"$1\" check metrics < \"$0\""])
+            .arg(&page)
+            .arg(promtool);
         let said = podman::run(command);
         said.expect_success("promtool check metrics");
         assert_eq!(said.stdout + &said.stderr, "", "promtool check metrics");
     }
     let Some(prometheus) = Prometheus::start(&daemon.endpoint()) else {
-        skip!("needs prometheus");
+        skip!("needs prometheus: run `make prometheus`");
     };
     let names = || {
         let data = prometheus.ask("/api/v1/label/__name__/values")?;
