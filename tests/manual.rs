@@ -237,6 +237,27 @@ fn mandoc_finds_nothing_to_say() {
     }
 }
 
+#[test]
+fn the_configurations_of_the_manual_are_valid() {
+    let page = read("man/secrets-sync.yaml.5");
+    let blocks: Vec<&str> = page
+        .split(".Bd -literal -offset indent\n")
+        .skip(1)
+        .collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let mut text = block.split(".Ed").next().unwrap().to_owned();
+        if !text.contains("secretStore:") {
+            text.push_str("secretStore: { address: 'https://vault.example.com', token: t }\n");
+        }
+        support::Daemon::new(&text)
+            .any_stdout()
+            .any_stderr()
+            .status(0)
+            .validate();
+    }
+}
+
 /// One section of a guide: from its heading to the next of that rank or above.
 fn chapter<'p>(page: &'p str, heading: &str) -> &'p str {
     let (_, rest) = page
