@@ -152,6 +152,32 @@ fn workflows_call_what_there_is_and_nothing_holds_more_rights_than_it_needs() {
 }
 
 #[test]
+fn shellcheck_is_content_with_the_commands_of_the_workflows() {
+    if process::in_path("shellcheck").is_none() {
+        skip!("needs shellcheck");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for file in workflows() {
+        let workflow: Value = serde_yaml::from_str(&read(&file)).unwrap();
+        for (name, job) in workflow["jobs"].as_object().unwrap() {
+            for step in job["steps"].as_array().into_iter().flatten() {
+                let Some(run) = step["run"].as_str() else {
+                    continue;
+                };
+                count += 1;
+                let script = dir.path().join(format!("{name}-{count}"));
+                fs::write(&script, format!("#!/bin/bash -e\n{run}\n")).unwrap();
+                let mut command = Command::new("shellcheck");
+                command.arg(&script);
+                podman::run(command).expect_success(&format!("{file}, {name}: {run}"));
+            }
+        }
+    }
+    assert!(count > 10);
+}
+
+#[test]
 fn renovate_finds_every_version_that_it_is_to_keep() {
     let config: Value = serde_json::from_str(&read("renovate.json")).unwrap();
     let files = ["Makefile", ".ci/run", ".github/workflows/advisories.yaml"];
