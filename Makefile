@@ -198,6 +198,7 @@ reproducible: packagers
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
+	python3 tests/bench/convert.py --binary $(STATIC)
 
 soak: static $(NEEDS_BAO)
 	python3 tests/bench/soak.py --binary $(STATIC)
