@@ -199,11 +199,26 @@ fn vault(
             "the daemon sends no headers of its own",
         );
     }
-    for switch in ["readYourWrites", "forwardInconsistent"] {
-        fields.default_only(switch, &["false", "true"], "not a boolean", teller);
+    for (switch, meaning) in [
+        (
+            "readYourWrites",
+            "the daemon writes nothing to a server that it would have to read",
+        ),
+        (
+            "forwardInconsistent",
+            "not asked for: what a standby cannot answer yet is asked again",
+        ),
+    ] {
+        let at = fields.at_of(switch);
+        match fields.text(switch, teller).as_deref() {
+            None | Some("" | "false") => {}
+            Some("true") => teller.note_only(&at, meaning),
+            Some(other) => teller.warn(&at, format!("`{}`: not a boolean", shown(other))),
+        }
     }
-    // Only for PushSecret.
-    fields.take("checkAndSet");
+    if fields.take("checkAndSet").is_some() {
+        teller.note_only(&fields.at_of("checkAndSet"), "only for PushSecret");
+    }
     let path_at = fields.at_of("path");
     fields.finish(teller);
     // As the requests have it; one that leads nowhere is told where it is used.
