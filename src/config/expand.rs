@@ -6,18 +6,18 @@ use super::Environment;
 
 /// A text with its variables replaced.
 #[derive(Default)]
-pub(crate) struct Expanded {
+pub struct Expanded {
     /// The text; a variable that is not set stands in it as written.
-    pub(crate) text: Zeroizing<String>,
+    pub text: Zeroizing<String>,
     /// The variables that it named, in order.
-    pub(crate) variables: Vec<String>,
+    pub variables: Vec<String>,
     /// Those that are not set and have no default.
-    pub(crate) unset: Vec<String>,
+    pub unset: Vec<String>,
 }
 
 /// A `${` that is no variable: what is wrong with it. It never quotes more than a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ExpandError {
+pub enum ExpandError {
     /// No `}`.
     Open,
     /// No name, or something that is none.
@@ -30,7 +30,8 @@ pub(crate) enum ExpandError {
 
 impl ExpandError {
     /// What is wrong.
-    pub(crate) fn message(&self) -> String {
+    #[must_use]
+    pub fn message(&self) -> String {
         match self {
             Self::Open => "a `${` without its `}`".to_owned(),
             Self::Name => "a `${…}` that does not name a variable".to_owned(),
@@ -42,14 +43,13 @@ impl ExpandError {
     }
 
     /// What to write.
-    pub(crate) const HELP: &str =
-        "write `${NAME}` or `${NAME:-default}`, and `$${` for a literal `${`";
+    pub const HELP: &str = "write `${NAME}` or `${NAME:-default}`, and `$${` for a literal `${`";
 }
 
 /// Replaces the variables of `text` by those of `environment`.
 ///
 /// Empty counts as set for `${V}`, as not set for `${V:-d}`.
-pub(crate) fn expand(text: &str, environment: &Environment) -> Result<Expanded, ExpandError> {
+pub fn expand(text: &str, environment: &Environment) -> Result<Expanded, ExpandError> {
     let mut expanded = Expanded::default();
     let mut rest = text;
     while let Some(dollar) = rest.find("${") {

@@ -4,9 +4,9 @@
 
 mod daemon;
 mod document;
-mod duration;
+pub mod duration;
 mod environment;
-mod expand;
+pub mod expand;
 mod file;
 mod mask;
 mod merge;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use super::behind;
 use super::error::{Step, WriteError};
 use super::look::{self, Look, Memory, Verdict};
 use super::name::{self, DATA, DATA_TMP};
@@ -81,6 +82,9 @@ pub(super) fn commit(
     };
     let base = Directory::ensured(path)?;
     let old = current(&base)?;
+    if let Some(old) = &old {
+        behind::follow(&base, old)?;
+    }
     let verdicts = verdicts(&base, old.as_ref(), pieces, &state.memory)?;
     let sound = old.as_ref().is_some_and(|old| {
         old.node.mode == walk::made_mode(base.node) && old.node.uid == sys::euid()
@@ -101,11 +105,9 @@ pub(super) fn commit(
     for piece in pieces {
         written.push(new.add(piece)?);
     }
-    // Where others may write, too, a generation may be theirs: nothing comes out of that.
-    let trusted = |dir: &&Directory| dir.node.uid == 0 || dir.node.uid == sys::euid();
-    let left_behind = match old.as_ref().filter(trusted) {
+    let some_stay = match old.as_ref().filter(|old| behind::is_trusted(old)) {
         Some(old) => new.carry_over(old, pieces)?,
-        None => Vec::new(),
+        None => false,
     };
     sys::sync(&new.fd).map_err(|errno| WriteError::os(Step::Sync, &new.path, errno))?;
     let files = new.link_missing(pieces)?;
@@ -126,12 +128,8 @@ pub(super) fn commit(
     for name in files {
         switch(&base, &through_data(name), name)?;
     }
-    if let Some(old) = &old {
-        for name in left_behind {
-            let moved = sys::open_place(&base.fd, &new.name)
-                .and_then(|to| sys::rename(&old.fd, &name, &to, &name));
-            moved.map_err(|errno| WriteError::os(Step::Replace, &path.join(&name), errno))?;
-        }
+    if some_stay {
+        behind::follow(&base, &new.place()?)?;
     }
     base.sync()?;
     state.unsynced.remove(path);
@@ -300,23 +298,31 @@ impl<'base> Generation<'base> {
         Ok(fd)
     }
 
-    /// Takes over the files that no piece names any more, for no file is ever removed. Those
-    /// that cannot have a second name are returned, to be moved after the switch.
-    fn carry_over(
-        &self,
-        old: &Directory,
-        pieces: &[Piece<'_>],
-    ) -> Result<Vec<OsString>, WriteError> {
+    /// Takes over the files that no piece names any more, for no file is ever removed. `true`: some
+    /// cannot have a second name, and follow after the switch.
+    fn carry_over(&self, old: &Directory, pieces: &[Piece<'_>]) -> Result<bool, WriteError> {
         let named: BTreeSet<&OsStr> = pieces.iter().map(|piece| piece.name).collect();
         let names = old
             .readable()
             .and_then(|fd| sys::names(&fd))
             .map_err(|errno| WriteError::os(Step::Read, &old.path, errno))?;
-        Ok(names
-            .into_iter()
+        let mut some_stay = false;
+        for name in names
+            .iter()
             .filter(|name| !named.contains(name.as_os_str()))
-            .filter(|name| sys::share(&old.fd, &self.fd, name).is_err())
-            .collect())
+        {
+            some_stay |= sys::share(&old.fd, &self.fd, name).is_err();
+        }
+        if some_stay {
+            behind::note(&self.place()?, old)?;
+        }
+        Ok(some_stay)
+    }
+
+    /// As a place in its directory.
+    fn place(&self) -> Result<Directory, WriteError> {
+        let missing = || WriteError::os(Step::Enter, &self.path, Errno::NOENT);
+        self.base.child(&self.name)?.ok_or_else(missing)
     }
 
     /// Links the names that are not there yet; returns those that are files.

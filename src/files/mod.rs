@@ -7,6 +7,7 @@
 //! (all switched by one link). Both `walk` to their directories, `look` at what is there, and
 //! `stage` what is new; every system call is in `sys`.
 
+mod behind;
 mod error;
 mod generation;
 mod in_place;

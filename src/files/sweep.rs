@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::error::{Step, WriteError};
 use super::sys::{self, Node};
 use super::walk::Directory;
-use super::{Target, generation, name};
+use super::{Target, behind, generation, name};
 
 /// What was removed, and what could not be.
 #[derive(Debug, Default)]
@@ -55,8 +55,17 @@ impl Swept {
         self.each(dir, name::is_temporary, remove_temporary);
     }
 
-    /// Removes the generations in `dir` that `..data` does not name.
+    /// Removes the generations in `dir` that `..data` does not name, once nothing is left in them
+    /// that the one in use lacks.
     pub(super) fn generations(&mut self, dir: &Directory) {
+        let followed = generation::current(dir).and_then(|current| match current {
+            Some(current) => behind::follow(dir, &current),
+            None => Ok(()),
+        });
+        if let Err(error) = followed {
+            self.warnings.push(error.to_string());
+            return;
+        }
         self.each(dir, name::is_generation, remove_generation);
     }
 

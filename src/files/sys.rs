@@ -242,8 +242,8 @@ pub(super) fn sync(fd: &OwnedFd) -> Result<()> {
 /// The names in a directory of [`open_directory`], but `.` and `..`.
 pub(super) fn names(dir: &OwnedFd) -> Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in call("names", || Dir::read_from(dir))? {
-        let entry = entry?;
+    let mut entries = call("open_names", || Dir::read_from(dir))?;
+    while let Some(entry) = call("read_names", || entries.next().transpose())? {
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
             names.push(name.to_owned());

@@ -36,15 +36,17 @@ const LEFT_OVER: &str = "secrets-sync-machine-";
 
 /// Run in namespaces of mounts and processes, both gone with their first process, which this becomes.
 const BOOT: &str = r#"set -e
-lower=$1 here=$2 source=$3 name=$4
-shift 4
+lower=$1 here=$2 source=$3 name=$4 prepare=$5
+shift 5
 for group; do echo 0 >"$group/cgroup.procs"; done
 mount -t tmpfs machine "$here"
 mkdir "$here/upper" "$here/work" "$here/root"
 mount -t overlay machine -o "lowerdir=$lower,upperdir=$here/upper,workdir=$here/work" "$here/root"
+root=$here/root sh -eu -c "$prepare"
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs machine /run/systemd/nspawn
 exec systemd-nspawn --quiet --boot --directory="$here/root" --bind-ro="$source:/src" \
+  --system-call-filter='landlock_create_ruleset landlock_add_rule landlock_restrict_self' \
   --register=no --keep-unit --console=pipe --machine="$name" systemd.unit=multi-user.target
 "#;
 
@@ -72,6 +74,11 @@ impl Machine {
 
     /// A booted machine with this repository at [`SOURCE`]; an error says why there can be none here.
     pub fn boot() -> Result<Self, String> {
+        Self::prepared(":")
+    }
+
+    /// The same, after these commands of this machine have done something to its tree at `$root`.
+    pub fn prepared(commands: &str) -> Result<Self, String> {
         let tree = Self::tree()?;
         for program in ["systemd-nspawn", "nsenter", "unshare"] {
             if process::in_path(program).is_none() {
@@ -99,7 +106,7 @@ impl Machine {
             .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["--propagation", "private", "sh", "-c", BOOT, "sh"])
             .args([&tree, dir.path(), root()])
-            .arg(&name)
+            .args([&name, commands])
             .args(&groups)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -159,6 +166,11 @@ impl Machine {
         command
     }
 
+    /// Its root directory, as this machine sees it.
+    pub fn root(&self) -> PathBuf {
+        format!("/proc/{}/root", self.leader).into()
+    }
+
     /// Commands for bash in the machine, up to the first that fails.
     pub fn sh(&self, script: &str) -> Said {
         run(self.command("bash", &["-eu", "-c", script]))
@@ -182,9 +194,9 @@ impl Machine {
         assert!(done.is_some(), "in vain: {script}\n{}", self.journal());
     }
 
-    /// A file of the machine, with the text, mode and owner that are given.
+    /// A file of the machine, with the content, mode and owner that are given.
     #[track_caller]
-    pub fn write(&self, path: &str, mode: &str, owner: &str, text: &str) {
+    pub fn write(&self, path: &str, mode: &str, owner: &str, content: impl AsRef<[u8]>) {
         let (user, group) = owner.split_once(':').expect("user:group");
         let arguments = [
             "-D",
@@ -203,7 +215,7 @@ impl Machine {
             .stdin
             .take()
             .unwrap()
-            .write_all(text.as_bytes())
+            .write_all(content.as_ref())
             .unwrap();
         assert!(child.wait().unwrap().success(), "install {path}");
     }

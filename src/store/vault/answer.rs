@@ -6,7 +6,7 @@ use super::envelope::Envelope;
 
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+pub enum Operation {
     /// A login.
     Login,
     /// A read of a secret.
@@ -23,7 +23,7 @@ pub(super) enum Operation {
 
 /// What the server said. Texts are as it sent them: who shows one makes it fit to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub enum Meaning {
     /// Success: the body is worth reading.
     Good,
     /// Sealed.
@@ -65,7 +65,8 @@ pub(super) enum Meaning {
 }
 
 /// What the answer to `operation` means.
-pub(super) fn meaning(operation: Operation, status: u16, body: &[u8]) -> Meaning {
+#[must_use]
+pub fn meaning(operation: Operation, status: u16, body: &[u8]) -> Meaning {
     let envelope = Envelope::parse(body);
     let errors = envelope.as_ref().and_then(Envelope::errors);
     let items = items(errors.unwrap_or_default());

@@ -32,6 +32,9 @@ const TIDY: Duration = Duration::from_secs(30);
 /// How long the revocation of a token may take.
 const REVOKE_WITHIN: Duration = Duration::from_secs(5);
 
+/// So many tokens in a row that die soon are each replaced at once.
+const REPLACED_AT_ONCE: u32 = 3;
+
 /// What a keeper is made of.
 #[derive(Clone)]
 pub(super) struct Tools {
@@ -96,8 +99,10 @@ struct Keeper {
     auth: Authenticator,
     tools: Tools,
     backoff: Backoff,
-    /// Of tokens in a row that a login made and that were dead soon after.
-    short_lived: Option<Backoff>,
+    /// How many tokens in a row, made by a login, were dead soon after.
+    short_lived: u32,
+    /// Between the logins that replace them.
+    mourning: Backoff,
     /// When the token in use, or the last one, was made.
     born: Tick,
     /// Of the token in use, or set aside.
@@ -137,7 +142,8 @@ impl Keeper {
         );
         Self {
             backoff: Backoff::new(&tools.daemon),
-            short_lived: None,
+            short_lived: 0,
+            mourning: Backoff::new(&tools.daemon),
             born: tools.clock.now(),
             facts: Facts::unknown(tools.clock.now()),
             session,
@@ -245,7 +251,7 @@ impl Keeper {
         if aside.is_some() {
             self.aside = aside;
             self.revived = Some(now);
-            self.forgive_age(now);
+            self.count_death(now);
         }
         let known = Known {
             current: current.as_ref().and_then(|token| token.value.as_ref()),
@@ -288,7 +294,7 @@ impl Keeper {
         self.backoff.reset();
         self.born = self.tools.clock.now();
         // The trouble of tokens that are dead soon is not over with another one.
-        if self.short_lived.is_none() {
+        if self.short_lived <= REPLACED_AT_ONCE {
             self.tools.teller.recovered();
         }
         self.session.update(|state| {

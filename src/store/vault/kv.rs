@@ -13,7 +13,8 @@ use crate::secret::Fields;
 use crate::store::Fetched;
 
 /// The path and query of a read, below `/v1/`, each segment percent-encoded.
-pub(crate) fn request_path(source: &Source) -> String {
+#[must_use]
+pub fn request_path(source: &Source) -> String {
     let mut path = encoded(&policy_path(source));
     if let (KvVersion::V2, Some(version), false) = (source.kv, source.version, source.metadata) {
         let _ = write!(path, "?version={version}");
@@ -49,7 +50,7 @@ pub(crate) fn encoded(path: &str) -> String {
 /// # Errors
 ///
 /// What the body lacks; it never quotes it.
-pub(crate) fn fetched(source: &Source, body: &[u8]) -> Result<Fetched, String> {
+pub fn fetched(source: &Source, body: &[u8]) -> Result<Fetched, String> {
     let envelope = Envelope::parse(body).ok_or("the body is not the JSON of the API")?;
     let data = envelope.data.ok_or("the body has no `data`")?;
     let (fields, version) = match (source.kv, source.metadata) {

@@ -8,7 +8,7 @@
 //!
 //! The API: <https://openbao.org/api-docs/>, <https://developer.hashicorp.com/vault/api-docs>.
 
-mod answer;
+pub mod answer;
 mod auth;
 mod client;
 mod credential;
@@ -16,7 +16,7 @@ mod envelope;
 mod explain;
 mod inquiry;
 mod keeper;
-mod kv;
+pub mod kv;
 mod session;
 mod store;
 mod teller;

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::super::inquiry::LookUp;
-use super::{Keeper, settle};
+use super::{Keeper, REPLACED_AT_ONCE, settle};
 use crate::clock::{Stop, Tick};
 use crate::failure::{ErrorType, Retry};
 use crate::store::StoreError;
-use crate::store::backoff::Backoff;
 
 /// A token that dies younger than this has died too soon.
 const LONG_LIVED: Duration = Duration::from_secs(60);
+
+/// The server tells whole seconds: so much sooner its time may be over.
+const ROUNDED: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// One look-up for all who report the token to be dead.
@@ -53,13 +55,18 @@ impl Keeper {
         }
     }
 
-    /// Whether the token that died was old enough: then the next that does is the first of a row.
-    pub(super) fn forgive_age(&mut self, now: Tick) -> bool {
-        let old = now.since(self.born) >= LONG_LIVED;
-        if old {
-            self.short_lived = None;
+    /// A token of a login is dead. How many in a row were so soon after it was made, and before their
+    /// time.
+    pub(super) fn count_death(&mut self, now: Tick) -> u32 {
+        let at_its_end = |at: Tick| at <= now + ROUNDED;
+        let aged = now.since(self.born) >= LONG_LIVED;
+        if aged || self.facts.expires().is_some_and(at_its_end) {
+            self.short_lived = 0;
+            self.mourning.reset();
+        } else {
+            self.short_lived = self.short_lived.saturating_add(1);
         }
-        old
+        self.short_lived
     }
 
     /// The token of a login is dead: another one. At once, unless they die one after the other: then
@@ -68,19 +75,14 @@ impl Keeper {
     fn bury(&mut self) {
         let now = self.tools.clock.now();
         self.revived = Some(now);
-        let row = if self.forgive_age(now) {
-            None
-        } else {
-            self.short_lived.replace(Backoff::new(&self.tools.daemon))
-        };
-        let Some(mut row) = row else {
+        if self.count_death(now) <= REPLACED_AT_ONCE {
             self.retry_at = None;
             return self.session.update(|state| {
                 state.token = None;
                 state.busy = true;
                 state.dead = false;
             });
-        };
+        }
         let error = StoreError::new(
             ErrorType::Auth,
             Retry::Backoff(None),
@@ -94,8 +96,8 @@ impl Keeper {
              revoke them?",
         );
         self.tools.teller.failed(&error.failure);
-        self.retry_at = Some(now + row.after(error.failure.retry, &*self.tools.clock));
-        self.short_lived = Some(row);
+        let wait = self.mourning.after(error.failure.retry, &*self.tools.clock);
+        self.retry_at = Some(now + wait);
         self.session.update(|state| {
             state.token = None;
             state.expires = None;

@@ -65,8 +65,11 @@ impl Keeper {
                     (before_the_end(&self.facts, chance), self.retry_at)
                     && retry_at >= at
                 {
+                    // Soon, but while the token still lives: after its end nobody has one.
+                    let now = self.tools.clock.now();
+                    let left = self.facts.expires().map_or(SOON, |end| end.since(now));
                     self.upkeep = Upkeep::Login(at);
-                    self.retry_at = Some(at.max(self.tools.clock.now() + SOON));
+                    self.retry_at = Some(at.clamp(now + SOON.min(left / 2), now + left / 2));
                 }
                 self.session
                     .update(|state| state.failure = Some(error.failure));

@@ -398,7 +398,7 @@ fn tokens_that_die_one_after_the_other_are_replaced_with_backoff() {
     lab.live(MINUTE * 10, |_| {});
     assert!(lab.is_valid());
     let before = lab.server.count(Operation::Login);
-    for more in 1..=2 {
+    for more in 1..=3 {
         lab.server.kill_all();
         lab.session.update(|state| state.dead = true);
         lab.settle();
