@@ -3,7 +3,7 @@
 //! are never more series than the plan has secrets and stores; what leaves the plan loses its
 //! series.
 
-mod process;
+pub mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
