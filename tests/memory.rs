@@ -25,6 +25,45 @@ fn canary() -> String {
         .collect()
 }
 
+/// Many values at once: by their first four bytes, that is, nearly nothing is compared.
+struct Search<'a> {
+    values: &'a [&'a str],
+    begins: BTreeMap<[u8; 4], Vec<usize>>,
+    second: Box<[bool; 65_536]>,
+}
+
+impl<'a> Search<'a> {
+    fn new(values: &'a [&'a str]) -> Self {
+        let mut begins: BTreeMap<[u8; 4], Vec<usize>> = BTreeMap::new();
+        let mut second = Box::new([false; 65_536]);
+        for (index, value) in values.iter().enumerate() {
+            let first = value.as_bytes()[..4].try_into().unwrap();
+            begins.entry(first).or_default().push(index);
+            second[usize::from(u16::from_le_bytes([first[0], first[1]]))] = true;
+        }
+        Self {
+            values,
+            begins,
+            second,
+        }
+    }
+
+    /// The index of each value found, as often as it is found.
+    fn in_bytes(&self, bytes: &[u8]) -> Vec<usize> {
+        let mut found = Vec::new();
+        for (at, pair) in bytes.windows(2).enumerate() {
+            if !self.second[usize::from(u16::from_le_bytes([pair[0], pair[1]]))] {
+                continue;
+            }
+            let rest = &bytes[at..];
+            let begins = rest.get(..4).and_then(|first| self.begins.get(first));
+            let here = begins.into_iter().flatten().copied();
+            found.extend(here.filter(|index| rest.starts_with(self.values[*index].as_bytes())));
+        }
+        found
+    }
+}
+
 /// How often each value stands in the memory of a process, by kind of region; `None` where the
 /// kernel does not let us look.
 fn remains(pid: u32, values: &[&str]) -> Option<Vec<BTreeMap<String, usize>>> {
@@ -32,6 +71,7 @@ fn remains(pid: u32, values: &[&str]) -> Option<Vec<BTreeMap<String, usize>>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let mut found = vec![BTreeMap::new(); values.len()];
     let mut looked = 0;
+    let search = Search::new(values);
     for line in maps.lines() {
         let mut fields = line.split_ascii_whitespace();
         let (range, rights) = (fields.next()?, fields.next()?);
@@ -47,14 +87,8 @@ fn remains(pid: u32, values: &[&str]) -> Option<Vec<BTreeMap<String, usize>>> {
             continue;
         }
         looked += bytes.len();
-        for (value, found) in values.iter().zip(&mut found) {
-            let times = bytes
-                .windows(value.len())
-                .filter(|part| *part == value.as_bytes())
-                .count();
-            if times > 0 {
-                *found.entry(kind.clone()).or_insert(0) += times;
-            }
+        for value in search.in_bytes(&bytes) {
+            *found[value].entry(kind.clone()).or_insert(0) += 1;
         }
     }
     (looked > 0).then_some(found)
@@ -100,6 +134,130 @@ fn nothing_of_a_secret_is_left_in_memory_once_its_files_are_written() {
     assert!(found[0].is_empty(), "a field: {:?}", found[0]);
     assert!(found[1].is_empty(), "a template: {:?}", found[1]);
     assert!(found[2].is_empty(), "a format: {:?}", found[2]);
+}
+
+/// Every way that a value can take through the daemon, as `files` of a secret of its own with the
+/// fields `x`, `odd`, `many`, `number`, `deep`, `json` and `encoded`.
+const WAYS: &[(&str, &str)] = &[
+    ("field", "files: [{ path: @OUT@, field: x }]"),
+    (
+        "decoded",
+        "files: [{ path: @OUT@, field: encoded, encoding: base64 }]",
+    ),
+    ("deep", "files: [{ path: @OUT@, field: deep.list.0 }]"),
+    ("json", "files: [{ path: @OUT@, format: json }]"),
+    ("yaml", "files: [{ path: @OUT@, format: yaml }]"),
+    ("env", "files: [{ path: @OUT@, format: env }]"),
+    ("every-field", "files: [{ dir: @OUT@ }]"),
+    (
+        "switched",
+        "layout: directory, files: [{ path: @OUT@/x, field: x }, { path: @OUT@/all, format: json }]",
+    ),
+    (
+        "plain",
+        "files: [{ path: @OUT@, template: t }], template: { data: { t: 'a={{ .x }} b={{ .odd }} c={{ .number }} d={{ .deep.list }}' } }",
+    ),
+    (
+        "helpers",
+        "files: [{ path: @OUT@, template: t }], template: { data: { t: '{{ .x | b64enc }} {{ .x | upper }} {{ .encoded | b64dec }} {{ .json | fromJson | toYaml }} {{ printf \"%s!\" .x }} {{ .odd | quote | indent 2 }} {{ .deep | toPrettyJson }} {{ range .deep.list }}{{ . }}{{ end }}' } }",
+    ),
+    (
+        "fails",
+        "optional: true, files: [{ path: @OUT@, template: t }], template: { data: { t: '{{ .x | fromJson }}{{ .odd }}' } }",
+    ),
+];
+
+/// The fields of one way, every value of them with its own canary in it.
+fn marked(canaries: &mut Vec<String>) -> serde_json::Value {
+    let mut make = || {
+        canaries.push(canary());
+        canaries[canaries.len() - 1].clone()
+    };
+    let encoded = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(make())
+    };
+    // The server keeps fifteen digits.
+    let number = fastrand::u64(100_000_000_000_000..999_999_999_999_999);
+    let fields = json!({
+        "x": make(),
+        "odd": format!("{}\"\\\n\u{e9}<&>{}", make(), make()),
+        "many": format!("{}{}", make(), "-".repeat(40_000)),
+        "number": number,
+        "deep": { "list": [make(), { "key": make() }] },
+        "json": json!({ "inner": make() }).to_string(),
+        "encoded": encoded,
+    });
+    canaries.push(number.to_string());
+    fields
+}
+
+/// What else a value may look like on its way.
+fn spellings(canaries: &[String]) -> Vec<String> {
+    use base64::Engine as _;
+    let mut all: Vec<String> = canaries.to_vec();
+    for canary in canaries {
+        let whole = &canary.as_bytes()[..canary.len() / 3 * 3];
+        all.push(base64::engine::general_purpose::STANDARD.encode(whole));
+        let upper = canary.to_uppercase();
+        if upper != *canary {
+            all.push(upper);
+        }
+    }
+    all
+}
+
+#[test]
+fn nothing_is_left_whatever_is_made_of_a_value_over_tls_and_after_changes() {
+    let bao = OpenBao::dev().tls().start();
+    let mount = bao.fresh_kv(2);
+    let mut config = format!(
+        "secretStore: {{ address: '{}', token: '{}', mountPath: {mount}, tlsCACert: @DIR@/ca.pem }}\nsecrets:\n",
+        bao.address(),
+        "root",
+    );
+    let mut canaries = Vec::new();
+    let mut put = |name: &str| {
+        bao.kv2_put(&mount, name, &marked(&mut canaries));
+    };
+    for (name, rest) in WAYS {
+        put(name);
+        let rest = rest.replace("@OUT@", &format!("@DIR@/out/{name}"));
+        config.push_str(&format!("- {{ name: {name}, key: {name}, {rest} }}\n"));
+    }
+    let daemon = Daemon::new(&config)
+        .file("ca.pem", &fs::read_to_string(bao.ca()).unwrap())
+        .start();
+    daemon.wait_ready(SOON);
+    daemon.wait_secret("fails", SOON, |secret| secret["error_type"] == "render");
+    // Each again with other values: what was compared, replaced and dropped counts, too.
+    for (name, _) in WAYS {
+        put(name);
+    }
+    daemon.signal(Signal::USR1);
+    for (name, _) in WAYS.iter().filter(|(name, _)| *name != "fails") {
+        daemon.wait_secret(name, SOON, |secret| secret["version"] == 2);
+    }
+    // The last of them may still be on its way out of its cycle.
+    let spellings = spellings(&canaries);
+    let spellings: Vec<&str> = spellings.iter().map(String::as_str).collect();
+    let mut left = BTreeMap::new();
+    support::poll(SOON, || {
+        left.clear();
+        for (value, found) in spellings.iter().zip(remains(daemon.pid(), &spellings)?) {
+            for (kind, times) in found {
+                *left.entry(kind).or_insert(0) += times;
+                println!("{value} in {times}");
+            }
+        }
+        left.is_empty().then_some(())
+    });
+    println!(
+        "{} spellings of {} values: left in memory {left:?}",
+        spellings.len(),
+        canaries.len()
+    );
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

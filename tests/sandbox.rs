@@ -156,13 +156,58 @@ fn a_credential_outside_needs_a_restart_too() {
 }
 
 #[test]
-fn a_target_directory_that_is_removed_is_made_again() {
-    let site = site_of(&["a"]);
-    let daemon = Daemon::new(&site.config(&[secret("a", "@DIR@/out/deep/er")])).start();
+fn a_target_directory_that_is_removed_is_made_again_unless_others_files_lie_beside_it() {
+    let site = site_of(&["a", "b"]);
+    // Its status file would allow its whole directory.
+    let status = Daemon::bare();
+    let status_file = status.path("status.json");
+    let daemon = Daemon::new(&site.config(&[
+        secret("a", "@DIR@/own/deep/er"),
+        secret("b", "@DIR@/app/tls"),
+    ]))
+    .file("app/app.conf", "somebody else's")
+    .env("STATUS_FILE", status_file.to_str().unwrap())
+    .start();
     daemon.wait_ready(SOON);
-    fs::remove_dir_all(daemon.path("out/deep/er")).unwrap();
-    daemon.wait_file("out/deep/er/a", "a", SOON);
-    daemon.wait_secret("a", SOON, |secret| secret["state"] == "in_sync");
+    if !enforced(&daemon) {
+        skip!("the kernel has no Landlock");
+    }
+    fs::remove_dir_all(daemon.path("own/deep")).unwrap();
+    daemon.wait_file("own/deep/er/a", "a", SOON);
+
+    fs::remove_dir_all(daemon.path("app/tls")).unwrap();
+    let line = daemon.wait_for_log(SOON, |line| {
+        line.has("secret", "b") && line.has("error_type", "write")
+    });
+    assert!(
+        line.text("remedy").contains("SANDBOX_WRITE_PATHS"),
+        "{}",
+        line.raw
+    );
+    // Neither what is beside it nor the other secret is touched by that.
+    assert_eq!(
+        fs::read_to_string(daemon.path("app/app.conf")).unwrap(),
+        "somebody else's"
+    );
+    fs::remove_file(daemon.path("own/deep/er/a")).unwrap();
+    daemon.wait_file("own/deep/er/a", "a", SOON);
+}
+
+#[test]
+fn a_status_directory_that_is_not_there_refuses_no_reload() {
+    let site = site_of(&["a", "b"]);
+    let daemon = Daemon::new(&site.config(&[secret("a", "@DIR@/a")]))
+        .env("STATUS_FILE", "@DIR@/absent/status.json")
+        .start();
+    daemon.wait_file("a/a", "a", SOON);
+    let mark = daemon.mark();
+    rewrite(
+        &daemon,
+        &site.config(&[secret("a", "@DIR@/a"), secret("b", "@DIR@/a/below")]),
+    );
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log_after(mark, SOON, |line| line.msg() == TAKEN_UP);
+    daemon.wait_file("a/below/b", "b", SOON);
 }
 
 #[test]
@@ -192,42 +237,107 @@ fn validate_lists_what_will_be_allowed() {
     assert!(shown.ends_with("\nsandbox\n  off\n"), "{shown}");
 }
 
+/// The binary under strace, which shows what it asks of Landlock and may change what it is told.
+fn traced(config: &str, args: &[&str], inject: &str) -> (support::Finished, String) {
+    let mut setup = Daemon::new(config)
+        .program(Path::new(STRACE))
+        .any_stdout()
+        .any_stderr();
+    let mut words = vec!["-f", "-qq", "-o", "@DIR@/trace", "-e", "trace=/landlock.*"];
+    if !inject.is_empty() {
+        words.extend(["-e", inject]);
+    }
+    words.push(env!("CARGO_BIN_EXE_secrets-sync"));
+    for word in words {
+        setup = setup.arg(word);
+    }
+    let done = setup.run(args);
+    let trace = done.read("trace");
+    (done, trace)
+}
+
+const STRACE: &str = "/usr/bin/strace";
+
 #[test]
-fn a_dry_run_may_write_nothing_and_a_kernel_without_landlock_is_named() {
-    let strace = Path::new("/usr/bin/strace");
-    if !strace.is_file() {
+fn a_dry_run_asks_for_no_right_to_write() {
+    if !Path::new(STRACE).is_file() {
         skip!("strace is not installed");
     }
     let site = site_of(&["a"]);
     let config = site.config(&[secret("a", "@DIR@/a")]);
-    let traced = |args: &[&str], inject: &[&str]| {
-        let mut setup = Daemon::new(&config)
-            .program(strace)
-            .any_stdout()
-            .any_stderr();
-        for word in ["-f", "-qq", "-o", "@DIR@/trace", "-e", "trace=/landlock.*"]
-            .iter()
-            .chain(inject)
-            .chain(&[env!("CARGO_BIN_EXE_secrets-sync")])
-        {
-            setup = setup.arg(word);
-        }
-        let done = setup.run(args);
-        let trace = done.read("trace");
-        (done, trace)
-    };
-    let (_, trace) = traced(&["run", "--dry-run"], &[]);
-    assert!(trace.contains("landlock_restrict_self"), "{trace}");
+    let (_, trace) = traced(&config, &["run", "--dry-run"], "");
+    if !trace.contains("landlock_restrict_self") {
+        skip!("the kernel has no Landlock");
+    }
     let granted = trace.lines().filter(|line| line.contains("allowed_access"));
-    assert!(granted.clone().count() > 2 && granted.clone().all(|line| !line.contains("WRITE")));
-    let (done, trace) = traced(
-        &["run", "--once"],
-        &["-e", "inject=landlock_create_ruleset:error=ENOSYS"],
-    );
-    assert!(!trace.contains("landlock_restrict_self"), "{trace}");
-    assert!(
-        done.stderr.contains("this kernel has no Landlock") && done.path("a/a").is_file(),
-        "{}",
-        done.stderr
-    );
+    assert!(granted.clone().count() > 1 && granted.clone().all(|line| !line.contains("WRITE")));
+}
+
+#[test]
+fn a_kernel_that_has_less_is_named_and_what_it_lacks() {
+    if !Path::new(STRACE).is_file() {
+        skip!("strace is not installed");
+    }
+    let site = site_of(&["a"]);
+    let separate = site.config(&[secret("a", "@DIR@/a")]);
+    let switched = separate.replace("refreshInterval", "layout: directory, refreshInterval");
+    let old = |version: &str| format!("inject=landlock_create_ruleset:retval={version}:when=1");
+    let absent = "inject=landlock_create_ruleset:error=ENOSYS";
+    let cases = [
+        (
+            &separate,
+            absent.to_owned(),
+            false,
+            "this kernel has no Landlock",
+        ),
+        (
+            &separate,
+            old("1"),
+            true,
+            "truncating files that it may not write (Linux 6.2)",
+        ),
+        (
+            &separate,
+            old("3"),
+            true,
+            "nothing keeps the daemon from controlling devices (Linux 6.10)",
+        ),
+        (
+            &switched,
+            old("1"),
+            false,
+            "the first one, which a `layout: directory` cannot live with",
+        ),
+        (
+            &switched,
+            absent.to_owned(),
+            false,
+            "this kernel has no Landlock",
+        ),
+        (
+            &switched,
+            old("2"),
+            true,
+            "truncating files that it may not write (Linux 6.2)",
+        ),
+    ];
+    for (config, inject, is_closed, said) in cases {
+        let (done, trace) = traced(config, &["run", "--once"], &inject);
+        assert_eq!(
+            trace.contains("landlock_restrict_self"),
+            is_closed,
+            "{inject} {trace}"
+        );
+        let lines: Vec<&str> = done
+            .stderr
+            .lines()
+            .filter(|line| line.contains("\"sandbox\""))
+            .collect();
+        assert!(
+            lines.len() == 1 && lines[0].contains(said),
+            "{inject} {}",
+            done.stderr
+        );
+        assert!(done.path("a/a").is_file(), "{}", done.stderr);
+    }
 }

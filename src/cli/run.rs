@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use log::{info, warn};
+use log::{error, info, warn};
 
 use super::arguments::Run;
 use super::console;
@@ -18,6 +18,7 @@ use super::process::{harden, take_room};
 use crate::clock::{Clock, Stop, SystemClock, Tick, pause};
 use crate::config::{Environment, daemon_settings};
 use crate::observe::log as logging;
+use crate::observe::metrics;
 use crate::observe::status_file::{LockPolicy, LockStep, StatusFile, StatusLock};
 
 use crate::plan::tls::FileFault;
@@ -105,6 +106,7 @@ fn prepare(
         Run { once: true, .. } => Writes::Targets,
         _ => Writes::All,
     };
+    metrics::process::open();
     let (sandbox, walls) = enclose(&plan, daemon, writes);
     let (signals, stop) = listen(caught).map_err(no_signals)?;
     Ok(Prepared {
@@ -128,6 +130,8 @@ fn enclose(plan: &Plan, daemon: &Daemon, writes: Writes) -> (Option<Sandbox>, St
     }
     if closed.sandbox.is_none() {
         warn!(target: "sandbox", "{}", closed.status);
+    } else if !closed.is_whole {
+        info!(target: "sandbox", "{}", closed.status);
     }
     (closed.sandbox, closed.status)
 }
@@ -200,6 +204,7 @@ fn forever(
     watch.follow(vec![file.clone()]);
     let mut lock = StatusLock::new(&daemon.status_file);
     let prepared = again(plan, stamp, &file, &environment)
+        .map(|(old, new)| settle(old, new, sandbox.as_ref(), &daemon))
         .and_then(|plan| await_credentials(plan, &*clock, &stop))
         .and_then(|plan| Ok((plan, take_lock(&mut lock, &*clock, &stop)?)));
     let (plan, policy) = match prepared {
@@ -272,17 +277,33 @@ fn stamp(file: &Path) -> Option<Stamp> {
     ]))
 }
 
-/// The plan of the file as it is now, which is the one at hand unless the file was touched since.
+/// The plan, and that of the file as it is now where it was touched since.
 fn again(
     plan: Plan,
     before: Option<Stamp>,
     file: &Path,
     environment: &Environment,
-) -> Result<Plan, NoStart> {
+) -> Result<(Plan, Option<Plan>), NoStart> {
     if stamp(file) == before {
-        return Ok(plan);
+        return Ok((plan, None));
     }
-    read(file, environment).map_err(|NoPlan| NoStart::Unusable)
+    match read(file, environment) {
+        Ok(new) => Ok((plan, Some(new))),
+        Err(NoPlan) => Err(NoStart::Unusable),
+    }
+}
+
+/// The newer plan, unless the sandbox, which closed for the older one, has no room for it.
+fn settle(old: Plan, new: Option<Plan>, sandbox: Option<&Sandbox>, daemon: &Daemon) -> Plan {
+    let Some(new) = new else { return old };
+    match sandbox.and_then(|sandbox| sandbox.refuses(&new, daemon)) {
+        Some(why) => {
+            error!(target: "config", path = old.file.display().to_string(), error = why;
+                "the configuration that came during the start was refused; the one before goes on");
+            old
+        }
+        None => new,
+    }
 }
 
 /// The plan, once its credentials are such that waiting for them makes sense.

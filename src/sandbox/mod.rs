@@ -11,6 +11,7 @@
 //!
 //! [Landlock]: https://docs.kernel.org/userspace-api/landlock.html
 
+mod above;
 mod close;
 mod enter;
 mod roots;

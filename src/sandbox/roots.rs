@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::plan::{Daemon, Plan};
+use crate::plan::{Daemon, Layout, Plan};
 
 /// What name resolution, users, groups and authorities are read from. By its
-/// directory, since all of these are replaced by renames while a daemon lives.
-const SYSTEM: [&str; 2] = ["/etc", "/proc"];
+/// directory, since all of these are replaced by renames while a daemon lives. Not /proc: what is needed
+/// of it is open already, and a process of root may read others' environments there.
+const SYSTEM: [&str; 1] = ["/etc"];
 
 /// Files of the system that may be links into another directory.
 const LINKS: [&str; 4] = [
@@ -20,6 +21,9 @@ const LINKS: [&str; 4] = [
 /// Where the C library of a build that is not static looks for its parts when a name is resolved.
 const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
+/// Whom a directory is for that is allowed ahead.
+pub(super) const AHEAD: &str = "SANDBOX_WRITE_PATHS";
+
 /// The directories (and, directly in `/`, files) that a plan and its daemon use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roots {
@@ -29,6 +33,8 @@ pub struct Roots {
     pub readable: BTreeMap<PathBuf, Use>,
     /// The files that are read there: one that is a link may really lie elsewhere.
     pub(super) files: Vec<PathBuf>,
+    /// Files are moved from one directory to another (`layout: directory`).
+    pub(super) moves: bool,
 }
 
 /// What a directory is for.
@@ -36,8 +42,15 @@ pub struct Roots {
 pub struct Use {
     /// As in "secret `a`".
     pub who: String,
-    /// It holds targets: it is made where it is missing.
-    pub make: bool,
+    /// It holds targets.
+    pub targets: bool,
+}
+
+impl Use {
+    /// Whether it is made where it is missing: a directory of targets, of now or of later.
+    pub(super) fn make(&self) -> bool {
+        self.targets || self.who == AHEAD
+    }
 }
 
 /// What a run writes.
@@ -58,6 +71,7 @@ impl Roots {
         let mut roots = Self::default();
         for secret in &plan.secrets {
             let who = format!("secret `{}`", secret.name);
+            roots.moves |= secret.layout == Layout::Directory;
             for output in &secret.outputs {
                 let directory = output.target.directory();
                 if writes == Writes::Nothing {
@@ -75,7 +89,7 @@ impl Roots {
         }
         if writes != Writes::Nothing {
             for path in &daemon.sandbox_write_paths {
-                enter(&mut roots.writable, path, "SANDBOX_WRITE_PATHS", false);
+                enter(&mut roots.writable, path, AHEAD, false);
             }
         }
         roots.read(&plan.file, "the configuration");
@@ -119,6 +133,13 @@ impl Roots {
         enter(&mut self.readable, &root, who, false);
     }
 
+    /// Whether a root holds a file that may come later (a credential), so that its directory may.
+    pub(super) fn awaits(&self, root: &Path) -> bool {
+        self.files
+            .iter()
+            .any(|file| file == root || file.parent() == Some(root))
+    }
+
     /// What lies outside of the given roots, one line each.
     pub(super) fn outside(&self, writable: &[PathBuf], readable: &[PathBuf]) -> Vec<String> {
         let mut lines = Vec::new();
@@ -136,12 +157,12 @@ impl Roots {
     }
 }
 
-fn enter(kind: &mut BTreeMap<PathBuf, Use>, path: &Path, who: &str, make: bool) {
+fn enter(kind: &mut BTreeMap<PathBuf, Use>, path: &Path, who: &str, targets: bool) {
     let used = kind.entry(path.to_owned()).or_insert_with(|| Use {
         who: who.to_owned(),
-        make,
+        targets,
     });
-    used.make |= make;
+    used.targets |= targets;
 }
 
 /// What every process needs to read.
@@ -162,30 +183,6 @@ pub(super) fn beyond(path: &Path) -> Option<PathBuf> {
     (Some(real) != path.parent() && real != Path::new("/")).then(|| real.to_owned())
 }
 
-/// The directory above a target directory, where it may be allowed too, so that a target directory
-/// that was removed, or was not there yet, can be made. A directory of the system or a home is not:
-/// too much else lies in it.
-pub(super) fn above(directory: &Path) -> Option<&Path> {
-    let above = directory.parent()?;
-    let names: Vec<&str> = above
-        .iter()
-        .skip(1)
-        .map(|name| name.to_str().unwrap_or_default())
-        .collect();
-    let is_shared = match names[..] {
-        [] => true,
-        [top] => [
-            "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt",
-            "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
-        ]
-        .contains(&top),
-        ["home" | "usr" | "var" | "media", _] | ["run", "user", ..] => true,
-        ["dev" | "proc" | "sys" | "boot", ..] => true,
-        _ => false,
-    };
-    (!is_shared).then_some(above)
-}
-
 fn is_below(path: &Path, roots: &[PathBuf]) -> bool {
     roots.iter().any(|root| path.starts_with(root))
 }
@@ -197,34 +194,6 @@ fn absolute(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_directory_above_is_allowed_unless_the_system_or_a_person_lives_there() {
-        for (directory, expected) in [
-            ("/", None),
-            ("/secrets", None),
-            ("/secrets/app", Some("/secrets")),
-            ("/etc/app", None),
-            ("/etc/app/tls", Some("/etc/app")),
-            ("/run/app", None),
-            ("/run/app/tls", Some("/run/app")),
-            ("/run/user/1000/app", None),
-            ("/var/lib/app", None),
-            ("/var/lib/app/tls", Some("/var/lib/app")),
-            ("/home/jo/app", None),
-            ("/home/jo/app/tls", Some("/home/jo/app")),
-            ("/root/app", None),
-            ("/tmp/a/b", Some("/tmp/a")),
-            ("/dev/shm/a", None),
-            ("/usr/local/app", None),
-        ] {
-            assert_eq!(
-                above(Path::new(directory)),
-                expected.map(Path::new),
-                "{directory}"
-            );
-        }
-    }
 
     #[test]
     fn what_lies_outside_is_named_with_whom_it_is_for() {

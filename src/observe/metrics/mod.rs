@@ -4,7 +4,7 @@
 //! series.
 
 mod family;
-mod process;
+pub mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};

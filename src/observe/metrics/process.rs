@@ -1,7 +1,14 @@
 //! The usual `process_*` metrics, from /proc. One that cannot be read is left out.
+//!
+//! What they are read from is opened once and kept: the sandbox leaves the daemon nothing of /proc, where
+//! other processes can be seen, too.
 
 use std::fmt::Write;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -39,18 +46,73 @@ pub(super) const FAMILIES: [(&str, &str, &str); 7] = [
     ),
 ];
 
+/// The process as /proc shows it to itself.
+#[derive(Debug)]
+struct Own {
+    /// When it started, in seconds after 1970.
+    started: Option<f64>,
+    status: Option<File>,
+    descriptors: Option<Mutex<Dir>>,
+}
+
+static OWN: OnceLock<Own> = OnceLock::new();
+
+/// Opens what the metrics are read from. To be called before the sandbox closes; without, the first page
+/// does it.
+pub fn open() {
+    OWN.get_or_init(Own::open);
+}
+
+impl Own {
+    fn open() -> Self {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let booted = seconds(ClockId::Realtime) - seconds(ClockId::Boottime);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptors = openat(CWD, "/proc/self/fd", flags, Mode::empty()).and_then(Dir::new);
+        Self {
+            started: start_time(&stat, booted),
+            status: File::open("/proc/self/status").ok(),
+            descriptors: descriptors.ok().map(Mutex::new),
+        }
+    }
+
+    /// `/proc/self/status` as it is now.
+    fn status(&self) -> String {
+        // Some 1.5 KiB; the lists of processors and of groups in it can be longer.
+        let mut text = vec![0; 16 * 1024];
+        let read = |file: &File| file.read_at(&mut text, 0).ok();
+        let length = self.status.as_ref().and_then(read).unwrap_or(0);
+        text.truncate(length);
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    fn open_descriptors(&self) -> Option<u64> {
+        let mut open = self
+            .descriptors
+            .as_ref()?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.rewind();
+        let mut count = 0;
+        while let Some(entry) = open.read() {
+            count += u64::from(entry.is_ok());
+        }
+        // `.` and `..` are among them.
+        count.checked_sub(2)
+    }
+}
+
 /// Appends the families.
 pub(super) fn encode(page: &mut String) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let booted = seconds(ClockId::Realtime) - seconds(ClockId::Boottime);
+    let own = OWN.get_or_init(Own::open);
+    let status = own.status();
     // In the order of FAMILIES.
     let values = [
         Some(seconds(ClockId::ProcessCPUTime)),
         getrlimit(Resource::Nofile).current.map(float),
-        open_descriptors().map(float),
+        own.open_descriptors().map(float),
         kibibytes(&status, "VmRSS:"),
-        start_time(&stat, booted),
+        own.started,
         number(&status, "Threads:"),
         kibibytes(&status, "VmSize:"),
     ];
@@ -69,12 +131,6 @@ fn seconds(clock: ClockId) -> f64 {
     let whole = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
     std::time::Duration::new(whole, nanos).as_secs_f64()
-}
-
-/// Without the one that counts them.
-fn open_descriptors() -> Option<u64> {
-    let count = std::fs::read_dir("/proc/self/fd").ok()?.count();
-    u64::try_from(count).ok()?.checked_sub(1)
 }
 
 /// The number behind a name of `/proc/self/status`.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::net::{RecvFlags, recv};
 use rustls::{ClientConnection, StreamOwned};
 use ureq::unversioned::transport::{Buffers, NextTimeout, ShutdownHandle, Transport};
+use zeroize::Zeroize;
 
 use super::buffers::WipedBuffers;
 use super::error::{HttpError, explain_io, speaks_tls};
@@ -185,6 +186,39 @@ pub(super) enum Stream {
     Tls(Box<Tls<Path>>),
 }
 
+/// TLS decrypts where it has read, and keeps that memory for its next read: a reader that takes what it
+/// is given to fill, wipes it, and has nothing.
+struct Wiper;
+
+impl Read for Wiper {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        buffer.zeroize();
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Path {
+    /// Wipes what TLS with the proxy still holds of answers.
+    fn wipe(&mut self) {
+        if let Self::Proxied(tls) = self {
+            let _ = tls.conn.read_tls(&mut Wiper);
+        }
+    }
+}
+
+impl Stream {
+    /// Wipes what TLS still holds of answers.
+    fn wipe(&mut self) {
+        match self {
+            Self::Plain(path) => path.wipe(),
+            Self::Tls(tls) => {
+                let _ = tls.conn.read_tls(&mut Wiper);
+                tls.sock.wipe();
+            }
+        }
+    }
+}
+
 /// When a time-out is over; `None` where there is none.
 pub(super) fn moment(clock: &dyn Clock, timeout: NextTimeout) -> Option<Tick> {
     (!timeout.after.is_not_happening()).then(|| clock.now() + *timeout.after)
@@ -335,6 +369,7 @@ impl Transport for Line {
         };
         // ureq asks before it puts a connection aside, and before it takes it up again.
         self.buffers.release();
+        self.stream.wipe();
         open
     }
 
