@@ -20,7 +20,10 @@ pub(super) fn entry(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<En
     let mut fields = Fields::of(node, at, teller);
     let key = fields.text("secretKey", teller);
     let remote = fields.object("remoteRef", teller);
-    let store = source_ref(&mut fields, teller).0;
+    let (store, generator) = source_ref(&mut fields, teller);
+    if let Some(generator) = generator {
+        teller.note_only(at, format!("{generator}: ignored here, as in the operator"));
+    }
     let found = match (key, remote) {
         (Some(key), Some(section)) => Some(Entry {
             at: at.to_owned(),
@@ -69,6 +72,27 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
     let extract = fields.object("extract", teller);
     let find = fields.object("find", teller);
     let (store, generator) = source_ref(&mut fields, teller);
+    // The operator refuses more than one.
+    let unused: Vec<&str> = match (&extract, &find, &generator) {
+        (Some(_), find, generator) => [
+            ("find", find.is_some()),
+            ("generatorRef", generator.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, there)| there.then_some(name))
+        .collect(),
+        (None, Some(_), Some(_)) => vec!["generatorRef"],
+        _ => Vec::new(),
+    };
+    if !unused.is_empty() {
+        teller.warn(
+            at,
+            format!(
+                "one entry takes one thing: `{}` left out",
+                unused.join("`, `")
+            ),
+        );
+    }
     let mut rewrite = Vec::new();
     for (at, item) in fields.list("rewrite", teller) {
         rewrite.extend(rewrite_of(item, &at, teller));
@@ -81,15 +105,18 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
         )),
         // Before version 1beta1 the key stood here.
         (None, None, None) => match fields.take("key") {
-            Some(_) => FromWhat::Extract(remote_ref(Fields::of(node, at, teller), teller)),
+            Some(_) => {
+                let mut old = Fields::of(node, at, teller);
+                for key in ["extract", "find", "sourceRef", "rewrite"] {
+                    old.take(key);
+                }
+                // All that is left is told there.
+                fields.take_all();
+                FromWhat::Extract(remote_ref(old, teller))
+            }
             None => FromWhat::Nothing("neither `extract` nor `find`".to_owned()),
         },
     };
-    if node.get("key").is_some() {
-        for key in ["property", "version"] {
-            fields.take(key);
-        }
-    }
     fields.finish(teller);
     From {
         at: at.to_owned(),
@@ -133,6 +160,26 @@ pub(super) fn rewrite_of(node: &Node, at: &str, teller: &mut Teller<'_>) -> Opti
     let regexp = fields.object("regexp", teller);
     let transform = fields.take("transform");
     fields.finish(teller);
+    let given = [
+        ("merge", merge.is_some()),
+        ("regexp", regexp.is_some()),
+        ("transform", transform.is_some()),
+    ];
+    let given: Vec<&str> = given
+        .into_iter()
+        .filter_map(|(name, there)| there.then_some(name))
+        .collect();
+    if let [first, others @ ..] = given.as_slice()
+        && !others.is_empty()
+    {
+        teller.warn(
+            at,
+            format!(
+                "the operator takes `{first}`, the first of several: `{}` not used",
+                others.join("`, `")
+            ),
+        );
+    }
     if let Some(mut section) = merge {
         let mut merge = Merge {
             strict: section.text("priorityPolicy", teller).as_deref() != Some("IgnoreNotFound"),
@@ -209,10 +256,6 @@ pub(super) fn remote_ref(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Rem
         "the daemon writes every byte",
         teller,
     );
-    // Seen around the old shape of `dataFrom`; looked at by whoever called.
-    for key in ["extract", "find", "sourceRef", "rewrite"] {
-        fields.take(key);
-    }
     fields.finish(teller);
     remote
 }
