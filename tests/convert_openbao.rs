@@ -308,6 +308,28 @@ fn whole_secrets_are_written_out_field_by_field() {
             ]}]}),
         ),
         (
+            "selected",
+            json!({"dataFrom": [{"extract": {"key": "app"}, "select": [
+                {"regexp": "o", "names": ["user", "nowhere"], "operation": "Include"},
+                {"names": ["old"], "regexp": "^ho", "operation": "Exclude"}
+            ]}]}),
+        ),
+        (
+            "renamed-and-selected",
+            json!({"dataFrom": [{
+                "extract": {"key": "db"},
+                "rewrite": [{"regexp": {"source": "^", "target": "pg_"}}],
+                "select": [{"names": ["user", "pg_user"], "operation": "Exclude"}]
+            }]}),
+        ),
+        (
+            "found-and-selected",
+            json!({"dataFrom": [{
+                "find": {"path": "team"},
+                "select": [{"regexp": "one|two", "operation": "Include"}, {"names": ["team/two"], "operation": "Exclude"}]
+            }]}),
+        ),
+        (
             "merged",
             json!({"dataFrom": [{"extract": {"key": "objects"}, "rewrite": [{"merge": {}}]}]}),
         ),

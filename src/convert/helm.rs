@@ -86,6 +86,43 @@ pub(super) fn is_template(text: &str) -> bool {
 
 /// Takes the templates out of a text.
 pub(super) fn plain(text: &str) -> Plain {
+    without(text, |_| true)
+}
+
+/// Takes out what another program fills in (`{{APP_NAME}}`, `{{ app.name }}`) and leaves the
+/// operator's own templates, which begin with a dot or call a function.
+pub(super) fn words(text: &str) -> Plain {
+    without(text, |body| {
+        let body = body.trim();
+        body.starts_with(|c: char| c.is_ascii_alphabetic())
+            && !["end", "else", "break", "continue"].contains(&body)
+            && body
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    })
+}
+
+/// A text without the lines that hold nothing but directives of Jinja (`{% raw %}`) or Terraform
+/// (`%{ if … }`), which no YAML begins with, and how many there were. Lines keep their numbers.
+pub(super) fn without_directives(text: &str) -> (String, usize) {
+    let mut dropped = 0;
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim();
+        let directive = (bare.starts_with("{%") && bare.ends_with("%}"))
+            || (bare.starts_with("%{") && bare.ends_with('}'));
+        if directive {
+            dropped += 1;
+            out.push_str(if line.ends_with('\n') { "\n" } else { "" });
+        } else {
+            out.push_str(line);
+        }
+    }
+    (out, dropped)
+}
+
+/// Takes the actions out of a text whose inside is `wanted`.
+fn without(text: &str, wanted: impl Fn(&str) -> bool) -> Plain {
     let mut plain = Plain {
         text: String::with_capacity(text.len()),
         variables: BTreeSet::new(),
@@ -96,6 +133,9 @@ pub(super) fn plain(text: &str) -> Plain {
     let mut rest = text;
     let mut at = 0;
     for (opened, body) in actions(text) {
+        if !wanted(body) {
+            continue;
+        }
         out.push_str(&rest[..opened - at]);
         let end = opened + body.len() + 4;
         rest = &text[end..];
@@ -312,6 +352,20 @@ mod tests {
             let plain = plain(text);
             assert_eq!(plain.restored(&plain.text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn placeholders_of_another_program_go_and_the_operators_templates_stay() {
+        let plain =
+            words("a: {{APP}}-{{ app.name }}\nb: '{{ .x }} {{ index . \"y\" }} {{ end }}'\n");
+        assert_eq!(
+            plain.restored(&plain.text),
+            "a: ${HELM_APP}-${HELM_APP_NAME}\nb: '{{ .x }} {{ index . \"y\" }} {{ end }}'\n"
+        );
+        let (text, dropped) =
+            without_directives("{% raw %}\na: 1\n  %{~ if x ~}\r\nb: '{% c %}'\n{%- endraw -%}");
+        assert_eq!(text, "\na: 1\n\nb: '{% c %}'\n");
+        assert_eq!(dropped, 3);
     }
 
     #[test]

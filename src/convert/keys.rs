@@ -1,6 +1,7 @@
 //! Names of keys on their way from a secret's fields to files: conversion, `rewrite.regexp`.
 
 use super::manifest::Rewrite;
+use super::manifest::Select;
 
 /// What `rewrite` does to names, as far as it can be undone without knowing them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,25 @@ impl Rename {
             Self::Unknown => None,
         }
     }
+}
+
+/// `select`: whether a key stays. The rules follow each other, and none brings a key back.
+///
+/// # Errors
+///
+/// When an expression is none that we understand.
+pub(super) fn selected(rules: &[Select], name: &str) -> Result<bool, String> {
+    for rule in rules {
+        let matches = rule.names.iter().any(|known| known == name)
+            || match &rule.regexp {
+                Some(regexp) => compiled(regexp)?.is_match(name),
+                None => false,
+            };
+        if matches != rule.includes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// `conversionStrategy`: what may not stand in the key of a Kubernetes Secret.

@@ -234,6 +234,14 @@ fn manifests(
     config
 }
 
+/// The kinds that are read.
+const KINDS: [&str; 4] = [
+    "ExternalSecret",
+    "ClusterExternalSecret",
+    "SecretStore",
+    "ClusterSecretStore",
+];
+
 /// What an object is to us.
 enum Kind {
     Store,
@@ -254,6 +262,11 @@ impl Kind {
                 Self::Other("of another product")
             }
             "PushSecret" | "ClusterPushSecret" => Self::Other("the daemon only reads secrets"),
+            kind if ours && KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)) => {
+                Self::Other(
+                    "upper and lower case count in a `kind`: the operator does not know it either",
+                )
+            }
             _ => Self::Other("no concern of secrets"),
         }
     }

@@ -88,11 +88,6 @@ impl Gatherer<'_, '_> {
                 (name.clone(), part, is_nothing(value))
             })
             .collect();
-        if from.rewrite.is_empty() {
-            for (name, _, _) in &mut pairs {
-                *name = keys::converted(name, remote.unicode);
-            }
-        }
         for (index, rewrite) in from.rewrite.iter().enumerate() {
             let field = format!("{}.rewrite[{index}]", from.at);
             match self.rewritten(rewrite, pairs, map, &field) {
@@ -100,7 +95,31 @@ impl Gatherer<'_, '_> {
                 None => return,
             }
         }
-        self.adopt(pairs, read, remote.decode, &at);
+        let mut kept = Vec::with_capacity(pairs.len());
+        for (name, part, is_empty) in pairs {
+            let name = match self.selected(from, name) {
+                Err(()) => return,
+                Ok(None) => continue,
+                Ok(Some(name)) if from.rewrite.is_empty() => keys::converted(&name, remote.unicode),
+                Ok(Some(name)) => name,
+            };
+            kept.push((name, part, is_empty));
+        }
+        self.adopt(kept, read, remote.decode, &at);
+    }
+
+    /// The name, where `select` keeps it; an error is told, and nothing of the entry counts.
+    pub(super) fn selected(&mut self, from: &From, name: String) -> Result<Option<String>, ()> {
+        match keys::selected(&from.select, &name) {
+            Ok(kept) => Ok(kept.then_some(name)),
+            Err(message) => {
+                let told = self
+                    .teller
+                    .warn_there(&format!("{}.select", from.at), message);
+                self.out.missing.push(told);
+                Err(())
+            }
+        }
     }
 
     /// Takes entries into the data; what no key may hold the operator refuses.

@@ -56,11 +56,7 @@ impl Gatherer<'_, '_> {
             pairs.push((name, read));
         }
         for (name, read) in pairs {
-            let mut key = if from.rewrite.is_empty() {
-                keys::converted(&name, find.unicode)
-            } else {
-                name
-            };
+            let mut key = name;
             for (index, rewrite) in from.rewrite.iter().enumerate() {
                 let field = format!("{}.rewrite[{index}]", from.at);
                 match rewrite {
@@ -83,6 +79,12 @@ impl Gatherer<'_, '_> {
                     }
                 }
             }
+            key = match self.selected(from, key) {
+                Err(()) => return,
+                Ok(None) => continue,
+                Ok(Some(key)) if from.rewrite.is_empty() => keys::converted(&key, find.unicode),
+                Ok(Some(key)) => key,
+            };
             // A whole secret is JSON: `Auto` leaves it, base64 is never right.
             if matches!(find.decode, Decode::Base64 | Decode::Base64Url) {
                 self.teller.warn(

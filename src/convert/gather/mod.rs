@@ -14,6 +14,7 @@ use crate::convert::manifest::From;
 use crate::convert::manifest::FromWhat;
 use crate::convert::manifest::Remote;
 use crate::convert::manifest::Rewrite;
+use crate::convert::manifest::Select;
 use crate::convert::manifest::Spec;
 use crate::convert::manifest::StoreRef;
 use crate::convert::name;
@@ -120,6 +121,8 @@ pub(super) struct Extract {
     pub(super) decode: Decode,
     /// What becomes of their names.
     pub(super) rename: Rename,
+    /// Which of them stay, by their new names.
+    pub(super) select: Vec<Select>,
 }
 
 /// Gathers.
@@ -142,6 +145,7 @@ impl Gatherer<'_, '_> {
         if let ([from], true) = (spec.data_from.as_slice(), spec.data.is_empty())
             && let FromWhat::Extract(remote) = &from.what
             && from.rewrite.is_empty()
+            && from.select.is_empty()
             && remote.property.is_none()
             && remote.decode == Decode::None
             && self.out.missing.is_empty()
@@ -428,6 +432,13 @@ impl Gatherer<'_, '_> {
                 ),
             );
         }
+        if !from.select.is_empty() {
+            self.teller.warn(
+                &format!("{}.select", from.at),
+                "only the server knows which fields there are: none is left out; with `--query-vault` those that are \
+                 selected are written, and no other",
+            );
+        }
         if from
             .rewrite
             .iter()
@@ -441,6 +452,7 @@ impl Gatherer<'_, '_> {
             inside,
             decode: remote.decode,
             rename,
+            select: from.select.clone(),
         });
     }
 }

@@ -8,6 +8,7 @@ use super::FromWhat;
 use super::Merge;
 use super::Remote;
 use super::Rewrite;
+use super::Select;
 use super::StoreRef;
 use super::store_ref;
 use crate::convert::object::Object as Fields;
@@ -97,6 +98,10 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
     for (at, item) in fields.list("rewrite", teller) {
         rewrite.extend(rewrite_of(item, &at, teller));
     }
+    let mut select = Vec::new();
+    for (at, item) in fields.list("select", teller) {
+        select.extend(select_of(item, &at, teller));
+    }
     let what = match (extract, find, generator) {
         (Some(section), _, _) => FromWhat::Extract(remote_ref(section, teller)),
         (None, Some(section), _) => FromWhat::Find(find_of(section, teller)),
@@ -107,7 +112,7 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
         (None, None, None) => match fields.take("key") {
             Some(_) => {
                 let mut old = Fields::of(node, at, teller);
-                for key in ["extract", "find", "sourceRef", "rewrite"] {
+                for key in ["extract", "find", "sourceRef", "rewrite", "select"] {
                     old.take(key);
                 }
                 // All that is left is told there.
@@ -122,8 +127,52 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
         at: at.to_owned(),
         what,
         rewrite,
+        select,
         store,
     }
+}
+
+fn select_of(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<Select> {
+    let mut fields = Fields::of(node, at, teller);
+    let regexp = fields.filled("regexp", teller);
+    let names: Vec<String> = fields
+        .list("names", teller)
+        .into_iter()
+        .filter_map(|(_, name)| name.text())
+        .collect();
+    let operation = fields.text("operation", teller);
+    fields.finish(teller);
+    let includes = match operation.as_deref() {
+        Some("Include") => true,
+        Some("Exclude") => false,
+        other => {
+            let message = format!(
+                "`{}` is not `Include` or `Exclude`: left out",
+                shown(other.unwrap_or_default())
+            );
+            teller.warn(&format!("{at}.operation"), message);
+            return None;
+        }
+    };
+    if regexp.is_none() && names.is_empty() {
+        teller.warn(at, "neither `names` nor `regexp`: left out");
+        return None;
+    }
+    Some(Select {
+        names,
+        regexp,
+        includes,
+    })
+}
+
+/// `emptyResultPolicy`, wherever it stands.
+fn empty_result(fields: &mut Fields<'_>, teller: &mut Teller<'_>) {
+    fields.default_only(
+        "emptyResultPolicy",
+        &["Fail"],
+        "a secret that is missing is an error of all that this manifest writes",
+        teller,
+    );
 }
 
 pub(super) fn find_of(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Find {
@@ -150,6 +199,7 @@ pub(super) fn find_of(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Find {
         "the daemon writes every byte",
         teller,
     );
+    empty_result(&mut fields, teller);
     fields.finish(teller);
     find
 }
@@ -256,6 +306,7 @@ pub(super) fn remote_ref(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Rem
         "the daemon writes every byte",
         teller,
     );
+    empty_result(&mut fields, teller);
     fields.finish(teller);
     remote
 }

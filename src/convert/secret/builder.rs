@@ -7,6 +7,7 @@ use crate::convert::gather::Datum;
 use crate::convert::gather::Gathered;
 use crate::convert::gather::Part;
 use crate::convert::gather::Value;
+use crate::convert::keys;
 use crate::convert::keys::Rename;
 use crate::convert::manifest::Decode;
 use crate::convert::name;
@@ -99,6 +100,10 @@ impl<'b> Builder<'b> {
         }
         self.gathered.extracts.iter().rev().find_map(|extract| {
             let field = extract.rename.undone(name)?;
+            // A rule that cannot be read is told where the secret is asked for.
+            if !keys::selected(&extract.select, name).unwrap_or(true) {
+                return None;
+            }
             let part = if extract.inside.is_empty() {
                 Part::Field {
                     field: field.clone(),
