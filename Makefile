@@ -210,6 +210,7 @@ reproducible: packagers
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
+	python3 tests/bench/convert.py --binary $(STATIC)
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)

@@ -492,6 +492,44 @@ fn what_cannot_be_read_is_commented_out_with_its_reason() {
     );
 }
 
+/// The operator fails where two fields get one name; nothing may vanish without a word here.
+#[test]
+fn two_fields_that_become_one_file_are_named() {
+    let bao = OpenBao::shared();
+    let world = World::new(&bao);
+    world.api.kv2_put(
+        &world.v2,
+        "twins",
+        &json!({"a/b": "1", "a_b": "2", "c": "3"}),
+    );
+    let twins =
+        |rewrite: Value| json!({"dataFrom": [{"extract": {"key": "twins"}, "rewrite": rewrite}]});
+    let (out, converted) = world.run(&[
+        world.store("v2", Some(&world.v2), "v2"),
+        manifest("converted", "v2", &twins(json!([]))),
+        manifest("renamed", "v2", &twins(json!([{"regexp": {"source": "[/_]", "target": "-"}}]))),
+        manifest(
+            "found",
+            "v2",
+            &json!({"dataFrom": [{
+                "find": {"path": "team"}, "rewrite": [{"regexp": {"source": "^.*$", "target": "same"}}]
+            }]}),
+        ),
+    ]);
+    for (name, file) in [("converted", "a_b"), ("renamed", "a-b"), ("found", "same")] {
+        let line = converted
+            .stderr
+            .lines()
+            .find(|line| line.contains(&format!("`{name}`: warning")))
+            .unwrap_or_else(|| panic!("{name}: {}", converted.stderr));
+        assert!(
+            line.contains(&format!("two names become `{file}`")),
+            "{line}"
+        );
+        assert!(out.path().join(name).join(file).exists(), "{name}");
+    }
+}
+
 fn files_of(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .unwrap()

@@ -104,6 +104,9 @@ pub(super) fn converted(name: &str, unicode: bool) -> String {
     converted
 }
 
+/// The longest key of a Secret, in bytes.
+pub(super) const MAX_KEY: usize = 253;
+
 /// What the operator lets pass in a key.
 pub(super) fn is_allowed(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '-' | '.' | '_')

@@ -95,7 +95,7 @@ impl Gatherer<'_, '_> {
                 None => return,
             }
         }
-        let mut kept = Vec::with_capacity(pairs.len());
+        let mut kept: Vec<(String, Part, bool)> = Vec::with_capacity(pairs.len());
         for (name, part, is_empty) in pairs {
             let name = match self.selected(from, name) {
                 Err(()) => return,
@@ -103,6 +103,9 @@ impl Gatherer<'_, '_> {
                 Ok(Some(name)) if from.rewrite.is_empty() => keys::converted(&name, remote.unicode),
                 Ok(Some(name)) => name,
             };
+            if kept.iter().any(|(known, _, _)| *known == name) {
+                self.collides(&name, &at);
+            }
             kept.push((name, part, is_empty));
         }
         self.adopt(kept, read, remote.decode, &at);
@@ -122,6 +125,15 @@ impl Gatherer<'_, '_> {
         }
     }
 
+    /// Two names of one entry that become one.
+    pub(super) fn collides(&mut self, name: &str, at: &str) {
+        let message = format!(
+            "two names become `{}`: the operator fails or takes any, here the later one counts",
+            shown(name)
+        );
+        self.teller.warn(at, message);
+    }
+
     /// Takes entries into the data; what no key may hold the operator refuses.
     pub(super) fn adopt(
         &mut self,
@@ -134,7 +146,7 @@ impl Gatherer<'_, '_> {
             if key.is_empty() {
                 continue;
             }
-            if !key.chars().all(keys::is_allowed) {
+            if !key.chars().all(keys::is_allowed) || key.len() > keys::MAX_KEY {
                 let told = self.teller.warn_there(
                     at,
                     format!(

@@ -11,10 +11,11 @@ use crate::convert::manifest::Rewrite;
 use crate::convert::path;
 use crate::convert::remark::shown;
 use crate::plan::KvVersion;
+use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// More files than this from one `find` are refused.
 const MAX_FOUND: usize = 2_000;
-use serde_json::Value as Json;
 
 impl Gatherer<'_, '_> {
     pub(super) fn find(&mut self, from: &From, find: &Find, store: usize) {
@@ -55,6 +56,7 @@ impl Gatherer<'_, '_> {
             let read = self.add(store, read);
             pairs.push((name, read));
         }
+        let mut taken = BTreeSet::new();
         for (name, read) in pairs {
             let mut key = name;
             for (index, rewrite) in from.rewrite.iter().enumerate() {
@@ -85,6 +87,9 @@ impl Gatherer<'_, '_> {
                 Ok(Some(key)) if from.rewrite.is_empty() => keys::converted(&key, find.unicode),
                 Ok(Some(key)) => key,
             };
+            if !taken.insert(key.clone()) {
+                self.collides(&key, &at);
+            }
             // A whole secret is JSON: `Auto` leaves it, base64 is never right.
             if matches!(find.decode, Decode::Base64 | Decode::Base64Url) {
                 self.teller.warn(

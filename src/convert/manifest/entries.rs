@@ -22,8 +22,11 @@ pub(super) fn entry(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<En
     let key = fields.text("secretKey", teller);
     let remote = fields.object("remoteRef", teller);
     let (store, generator) = source_ref(&mut fields, teller);
-    if let Some(generator) = generator {
-        teller.note_only(at, format!("{generator}: ignored here, as in the operator"));
+    if generator.is_some() {
+        teller.warn(
+            &format!("{at}.sourceRef.generatorRef"),
+            "ignored, as by the operator: generators are for `dataFrom` alone",
+        );
     }
     let found = match (key, remote) {
         (Some(key), Some(section)) => Some(Entry {
@@ -73,27 +76,6 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
     let extract = fields.object("extract", teller);
     let find = fields.object("find", teller);
     let (store, generator) = source_ref(&mut fields, teller);
-    // The operator refuses more than one.
-    let unused: Vec<&str> = match (&extract, &find, &generator) {
-        (Some(_), find, generator) => [
-            ("find", find.is_some()),
-            ("generatorRef", generator.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(name, there)| there.then_some(name))
-        .collect(),
-        (None, Some(_), Some(_)) => vec!["generatorRef"],
-        _ => Vec::new(),
-    };
-    if !unused.is_empty() {
-        teller.warn(
-            at,
-            format!(
-                "one entry takes one thing: `{}` left out",
-                unused.join("`, `")
-            ),
-        );
-    }
     let mut rewrite = Vec::new();
     for (at, item) in fields.list("rewrite", teller) {
         rewrite.extend(rewrite_of(item, &at, teller));
@@ -102,6 +84,12 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
     for (at, item) in fields.list("select", teller) {
         select.extend(select_of(item, &at, teller));
     }
+    let named = [
+        ("`extract`", extract.is_some()),
+        ("`find`", find.is_some()),
+        ("`generatorRef`", generator.is_some()),
+    ];
+    one_of(&named, at, teller);
     let what = match (extract, find, generator) {
         (Some(section), _, _) => FromWhat::Extract(remote_ref(section, teller)),
         (None, Some(section), _) => FromWhat::Find(find_of(section, teller)),
@@ -165,6 +153,21 @@ fn select_of(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<Select> {
     })
 }
 
+/// Tells where several stand that the operator takes one of.
+fn one_of(named: &[(&str, bool)], at: &str, teller: &mut Teller<'_>) {
+    let there: Vec<&str> = named
+        .iter()
+        .filter_map(|(name, there)| there.then_some(*name))
+        .collect();
+    if let [first, _, ..] = there.as_slice() {
+        let message = format!(
+            "{} stand together, where the operator takes one: {first} counts",
+            there.join(", ")
+        );
+        teller.warn(at, message);
+    }
+}
+
 /// `emptyResultPolicy`, wherever it stands.
 fn empty_result(fields: &mut Fields<'_>, teller: &mut Teller<'_>) {
     fields.default_only(
@@ -193,6 +196,12 @@ pub(super) fn find_of(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Find {
                 .push((key.to_owned(), node.text().unwrap_or_default()));
         }
     }
+    if find.regexp.is_some() && !find.tags.is_empty() {
+        teller.warn(
+            &fields.at_of("tags"),
+            "ignored, as by the operator: `name` counts",
+        );
+    }
     fields.default_only(
         "nullBytePolicy",
         &["Ignore"],
@@ -210,34 +219,35 @@ pub(super) fn rewrite_of(node: &Node, at: &str, teller: &mut Teller<'_>) -> Opti
     let regexp = fields.object("regexp", teller);
     let transform = fields.take("transform");
     fields.finish(teller);
-    let given = [
-        ("merge", merge.is_some()),
-        ("regexp", regexp.is_some()),
-        ("transform", transform.is_some()),
+    let named = [
+        ("`merge`", merge.is_some()),
+        ("`regexp`", regexp.is_some()),
+        ("`transform`", transform.is_some()),
     ];
-    let given: Vec<&str> = given
-        .into_iter()
-        .filter_map(|(name, there)| there.then_some(name))
-        .collect();
-    if let [first, others @ ..] = given.as_slice()
-        && !others.is_empty()
-    {
-        teller.warn(
-            at,
-            format!(
-                "the operator takes `{first}`, the first of several: `{}` not used",
-                others.join("`, `")
-            ),
-        );
-    }
+    one_of(&named, at, teller);
     if let Some(mut section) = merge {
+        let mut choice = |key: &str, usual: &str, other: &str| {
+            let at = section.at_of(key);
+            let text = section.text(key, teller).unwrap_or_default();
+            if !text.is_empty() && text != usual && text != other {
+                let message = format!("`{}` is not a policy: taken as `{usual}`", shown(&text));
+                teller.warn(&at, message);
+            }
+            text == other
+        };
         let mut merge = Merge {
-            strict: section.text("priorityPolicy", teller).as_deref() != Some("IgnoreNotFound"),
-            ignore_conflicts: section.text("conflictPolicy", teller).as_deref() == Some("Ignore"),
+            strict: !choice("priorityPolicy", "Strict", "IgnoreNotFound"),
+            ignore_conflicts: choice("conflictPolicy", "Error", "Ignore"),
             ..Merge::default()
         };
-        let json = section.text("strategy", teller).as_deref() == Some("JSON");
+        let json = choice("strategy", "Extract", "JSON");
         let into = section.text("into", teller).unwrap_or_default();
+        if !json && !into.is_empty() {
+            teller.warn(
+                &section.at_of("into"),
+                "ignored, as by the operator: it is for the strategy `JSON`",
+            );
+        }
         merge.into = json.then_some(into);
         for (_, item) in section.list("priority", teller) {
             merge.priority.extend(item.text());

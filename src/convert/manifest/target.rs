@@ -147,6 +147,10 @@ pub(super) fn template_from(
             let mut item = Fields::of(item, &at, teller);
             let key = item.text("key", teller).unwrap_or_default();
             let form = item.text("templateAs", teller).unwrap_or_default();
+            if !["", "Values", "KeysAndValues"].contains(&form.as_str()) {
+                let message = format!("`{}` is not a form: taken as `Values`", shown(&form));
+                teller.warn(&item.at_of("templateAs"), message);
+            }
             item.finish(teller);
             items.push((key, form == "KeysAndValues"));
         }

@@ -210,16 +210,25 @@ fn vault(
             "the daemon sends no headers of its own",
         );
     }
-    fields.default_only(
-        "forwardInconsistent",
-        &["false"],
-        "the daemon sends no header for it: whichever server is asked answers",
-        teller,
-    );
-    for switch in ["readYourWrites", "checkAndSet"] {
-        if fields.take(switch).is_some() {
-            teller.note_only(&fields.at_of(switch), "the daemon only reads");
+    for (switch, meaning) in [
+        (
+            "readYourWrites",
+            "the daemon writes nothing to a server that it would have to read",
+        ),
+        (
+            "forwardInconsistent",
+            "not asked for: what a standby cannot answer yet is asked again",
+        ),
+    ] {
+        let at = fields.at_of(switch);
+        match fields.text(switch, teller).as_deref() {
+            None | Some("" | "false") => {}
+            Some("true") => teller.note_only(&at, meaning),
+            Some(other) => teller.warn(&at, format!("`{}`: not a boolean", shown(other))),
         }
+    }
+    if fields.take("checkAndSet").is_some() {
+        teller.note_only(&fields.at_of("checkAndSet"), "only for PushSecret");
     }
     let path_at = fields.at_of("path");
     fields.finish(teller);
