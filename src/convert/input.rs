@@ -403,7 +403,8 @@ pub(super) fn envelope(object: &Object, teller: &mut Teller<'_>) {
     };
     for (key, value) in entries {
         match key.as_str() {
-            "apiVersion" | "kind" | "spec" | "status" => {}
+            "apiVersion" | "kind" | "spec" => {}
+            "status" => teller.note_only(key, "written by the operator"),
             "metadata" => {
                 let Node::Map(entries) = value else { continue };
                 let own: Vec<&str> = entries

@@ -449,10 +449,16 @@ fn spec_of(object: &Object, teller: &mut Teller<'_>) -> Option<(Spec, String)> {
     let inner = fields.take("externalSecretSpec");
     fields.finish(teller);
     match inner {
-        Some(inner) => Some((
-            manifest::read(inner, "spec.externalSecretSpec", teller),
-            name,
-        )),
+        Some(inner) => {
+            let spec = manifest::read(inner, "spec.externalSecretSpec", teller);
+            if node.get("externalSecretName").is_some() && spec.target.name.is_some() {
+                teller.note_only(
+                    "spec.externalSecretName",
+                    "not used: `target.name` names the directory",
+                );
+            }
+            Some((spec, name))
+        }
         None => {
             teller.warn("spec.externalSecretSpec", "is missing: nothing to convert");
             None

@@ -30,6 +30,12 @@ impl Gatherer<'_, '_> {
                 "which secrets it finds only the server knows: `--query-vault` writes each of them out",
             );
             self.out.missing.push(told);
+            if !from.rewrite.is_empty() {
+                self.teller.note_only(
+                    &format!("{}.rewrite", from.at),
+                    "renames what is found: so does `--query-vault`",
+                );
+            }
             return;
         }
         let result = self.found(find, &namespace, mount.as_deref(), kv, &at);

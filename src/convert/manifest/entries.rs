@@ -98,15 +98,18 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
         )),
         // Before version 1beta1 the key stood here.
         (None, None, None) => match fields.take("key") {
-            Some(_) => FromWhat::Extract(remote_ref(Fields::of(node, at, teller), teller)),
+            Some(_) => {
+                let mut old = Fields::of(node, at, teller);
+                for key in ["extract", "find", "sourceRef", "rewrite", "select"] {
+                    old.take(key);
+                }
+                // All that is left is told there.
+                fields.take_all();
+                FromWhat::Extract(remote_ref(old, teller))
+            }
             None => FromWhat::Nothing("neither `extract` nor `find`".to_owned()),
         },
     };
-    if node.get("key").is_some() {
-        for key in ["property", "version"] {
-            fields.take(key);
-        }
-    }
     fields.finish(teller);
     From {
         at: at.to_owned(),
@@ -314,10 +317,6 @@ pub(super) fn remote_ref(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Rem
         teller,
     );
     empty_result(&mut fields, teller);
-    // Seen around the old shape of `dataFrom`; looked at by whoever called.
-    for key in ["extract", "find", "sourceRef", "rewrite", "select"] {
-        fields.take(key);
-    }
     fields.finish(teller);
     remote
 }

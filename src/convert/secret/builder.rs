@@ -297,7 +297,8 @@ impl<'b> Builder<'b> {
         let mut used = BTreeSet::new();
         for wanted in templates {
             let references = template::references(&wanted.text);
-            if references.whole {
+            // Where it has no translation it shows nothing.
+            if references.whole && self.gathered.mirror.is_some() {
                 return;
             }
             used.extend(references.names);
@@ -363,7 +364,10 @@ struct Translation<'t, 'b>(&'t Builder<'b>);
 impl Names for Translation<'_, '_> {
     fn value(&self, name: &str, root: &str) -> Result<String, String> {
         match self.0.lookup(name) {
-            Some(value) => self.0.expression(&value, root),
+            Some(value) => self
+                .0
+                .expression(&value, root)
+                .map_err(|message| format!("`{}`: {message}", shown(name))),
             None if self
                 .0
                 .gathered
