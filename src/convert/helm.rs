@@ -81,6 +81,8 @@ pub(super) fn is_template(text: &str) -> bool {
         ]
         .iter()
         .any(|sign| body.contains(sign))
+            // A string that holds a template: nobody but Helm would have it written as it stands.
+            || constant(body).is_some_and(|text| text.contains("{{"))
     })
 }
 
@@ -245,7 +247,7 @@ fn meaning(body: &str) -> Meaning {
     {
         return Meaning::Control;
     }
-    if let Some(text) = literal(body) {
+    if let Some(text) = constant(body) {
         return Meaning::Text(text);
     }
     let mut stages = body.split('|').map(str::trim);
@@ -262,6 +264,14 @@ fn meaning(body: &str) -> Meaning {
         // Braces in a default would end the variable.
         default: default.filter(|text| !text.contains(['{', '}', '\n'])),
     })
+}
+
+/// What an action writes whatever the values are: a string, also through `printf`.
+fn constant(body: &str) -> Option<String> {
+    match body.strip_prefix("printf ").or(body.strip_prefix("print ")) {
+        Some(text) => literal(text.trim()).filter(|text| !text.contains('%')),
+        None => literal(body),
+    }
 }
 
 /// A string constant.
@@ -312,6 +322,8 @@ mod tests {
             "a: \"{{ `{{ .password }}` }}\"",
             "a: {{- .Release.Name -}}",
             "a: '{{ \"{{\" }} .x {{ \"}}\" }}'",
+            "a: |\n  b: {{`\"{{ .x }}\"`}}\n",
+            "a: |\n  b: {{ printf \"{{ .x }}\" }}\n",
         ] {
             assert!(is_template(text), "{text}");
         }
@@ -344,6 +356,9 @@ mod tests {
             ("a: '{{ `{{ .password }}` }}'", "a: '{{ .password }}'"),
             ("a: '{{ \"{{\" }} .x {{ \"}}\" }}'", "a: '{{ .x }}'"),
             ("a: {{ (.x) }}", "a: ${HELM_X}"),
+            ("a: {{`\"{{ .x }}\"`}}", "a: \"{{ .x }}\""),
+            ("a: {{ printf \"{{ .x }}\" }}", "a: {{ .x }}"),
+            ("a: {{ printf \"%s\" .x }}", "a: ${HELM_S_X}"),
             ("a: {{ 1 }}", "a: ${HELM_1}"),
             ("a: {{ . }}", "a: ${HELM_VALUE}"),
             ("a: {{ \"it's }} \" }}", "a: it's }} "),
