@@ -64,10 +64,15 @@ impl Plain {
 }
 
 /// Whether a text speaks Helm's language, rather than that of the operator's templates alone.
+///
+/// Strings that hold braces (``{{ `{{ .x }}` }}``, `{{ "{{" }}`) are Helm's way to write the operator's
+/// templates, and the operator's way to write those of yet another program (Alertmanager). Where a
+/// field stands beside them (`{{ .x }}`), which Helm would not leave there, they are the operator's.
 pub(super) fn is_template(text: &str) -> bool {
-    actions(text).any(|(_, body)| {
+    let (mut hidden, mut field) = (false, false);
+    for (_, body) in actions(text) {
         let body = body.trim_matches('-').trim();
-        [
+        let of_helm = [
             ".Values",
             ".Release",
             ".Chart",
@@ -75,15 +80,19 @@ pub(super) fn is_template(text: &str) -> bool {
             ".Files",
             "include ",
             "tpl ",
-            "`{{",
-            "\"{{\"",
-            "\"}}\"",
-        ]
-        .iter()
-        .any(|sign| body.contains(sign))
-            // A string that holds a template: nobody but Helm would have it written as it stands.
-            || constant(body).is_some_and(|text| text.contains("{{"))
-    })
+        ];
+        if of_helm.iter().any(|sign| body.contains(sign)) {
+            return true;
+        }
+        let braces = ["`{{", "\"{{\"", "\"}}\""];
+        hidden |= braces.iter().any(|sign| body.contains(sign))
+            || constant(body).is_some_and(|text| text.contains("{{"));
+        field |= body.starts_with("index .")
+            || body
+                .strip_prefix('.')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+    }
+    hidden && !field
 }
 
 /// Takes the templates out of a text.
@@ -333,6 +342,8 @@ mod tests {
             "a: .Values.x",
             "{{",
             "a: '{{ printf \"%s\" .x }}'",
+            "a: '{{ .url }} {{ \"{{\" }} range .Alerts {{ \"}}\" }}'",
+            "a: '{{ index . \"u\" }} {{ `{{ range .Alerts }}` }}'",
         ] {
             assert!(!is_template(text), "{text}");
         }
