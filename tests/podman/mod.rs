@@ -1,7 +1,11 @@
 //! Podman with storage, volumes and networks of its own, and in it the image of the static binary
 //! and one with tools: what tests of images, Compose files and guides have in common.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part"
+)]
 #![allow(
     unreachable_pub,
     reason = "`pub` marks what is for the tests; a test program exports nothing"
