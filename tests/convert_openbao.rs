@@ -371,7 +371,7 @@ type Rendered = fn(&dyn Fn(&str) -> String) -> String;
 fn templates_give_what_the_operators_gave() {
     let bao = OpenBao::shared();
     let world = World::new(&bao);
-    let cases: [(&str, &str, Rendered); 13] = [
+    let cases: [(&str, &str, Rendered); 14] = [
         ("plain", "{{ .user }}", |v| v("user")),
         ("renamed", "{{ .pw }}!", |v| format!("{}!", v("pw"))),
         ("string", "{{ .port | toString }}", |v| v("port")),
@@ -412,6 +412,17 @@ fn templates_give_what_the_operators_gave() {
                 all
             })
         }),
+        // Braces of yet another program, as the operator's users write them for Alertmanager.
+        (
+            "braces",
+            "{{ .user }} {{ \"{{\" }} .Status {{ \"}}\" }} {{ `{{ range .Alerts }}{{ end }}` }}",
+            |v| {
+                format!(
+                    "{} {{{{ .Status }}}} {{{{ range .Alerts }}}}{{{{ end }}}}",
+                    v("user")
+                )
+            },
+        ),
         (
             "lines",
             "a\n{{- if .user }}\n  b: {{ .user | quote }}\n{{- end }}\n",

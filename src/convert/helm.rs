@@ -64,10 +64,15 @@ impl Plain {
 }
 
 /// Whether a text speaks Helm's language, rather than that of the operator's templates alone.
+///
+/// Strings that hold braces (``{{ `{{ .x }}` }}``, `{{ "{{" }}`) are Helm's way to write the operator's
+/// templates, and the operator's way to write those of yet another program (Alertmanager). Where a
+/// field stands beside them (`{{ .x }}`), which Helm would not leave there, they are the operator's.
 pub(super) fn is_template(text: &str) -> bool {
-    actions(text).any(|(_, body)| {
+    let (mut hidden, mut field) = (false, false);
+    for (_, body) in actions(text) {
         let body = body.trim_matches('-').trim();
-        [
+        let of_helm = [
             ".Values",
             ".Release",
             ".Chart",
@@ -75,13 +80,19 @@ pub(super) fn is_template(text: &str) -> bool {
             ".Files",
             "include ",
             "tpl ",
-            "`{{",
-            "\"{{\"",
-            "\"}}\"",
-        ]
-        .iter()
-        .any(|sign| body.contains(sign))
-    })
+        ];
+        if of_helm.iter().any(|sign| body.contains(sign)) {
+            return true;
+        }
+        let braces = ["`{{", "\"{{\"", "\"}}\""];
+        hidden |= braces.iter().any(|sign| body.contains(sign))
+            || constant(body).is_some_and(|text| text.contains("{{"));
+        field |= body.starts_with("index .")
+            || body
+                .strip_prefix('.')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+    }
+    hidden && !field
 }
 
 /// Takes the templates out of a text.
@@ -245,7 +256,7 @@ fn meaning(body: &str) -> Meaning {
     {
         return Meaning::Control;
     }
-    if let Some(text) = literal(body) {
+    if let Some(text) = constant(body) {
         return Meaning::Text(text);
     }
     let mut stages = body.split('|').map(str::trim);
@@ -262,6 +273,14 @@ fn meaning(body: &str) -> Meaning {
         // Braces in a default would end the variable.
         default: default.filter(|text| !text.contains(['{', '}', '\n'])),
     })
+}
+
+/// What an action writes whatever the values are: a string, also through `printf`.
+fn constant(body: &str) -> Option<String> {
+    match body.strip_prefix("printf ").or(body.strip_prefix("print ")) {
+        Some(text) => literal(text.trim()).filter(|text| !text.contains('%')),
+        None => literal(body),
+    }
 }
 
 /// A string constant.
@@ -312,6 +331,8 @@ mod tests {
             "a: \"{{ `{{ .password }}` }}\"",
             "a: {{- .Release.Name -}}",
             "a: '{{ \"{{\" }} .x {{ \"}}\" }}'",
+            "a: |\n  b: {{`\"{{ .x }}\"`}}\n",
+            "a: |\n  b: {{ printf \"{{ .x }}\" }}\n",
         ] {
             assert!(is_template(text), "{text}");
         }
@@ -321,6 +342,8 @@ mod tests {
             "a: .Values.x",
             "{{",
             "a: '{{ printf \"%s\" .x }}'",
+            "a: '{{ .url }} {{ \"{{\" }} range .Alerts {{ \"}}\" }}'",
+            "a: '{{ index . \"u\" }} {{ `{{ range .Alerts }}` }}'",
         ] {
             assert!(!is_template(text), "{text}");
         }
@@ -344,6 +367,9 @@ mod tests {
             ("a: '{{ `{{ .password }}` }}'", "a: '{{ .password }}'"),
             ("a: '{{ \"{{\" }} .x {{ \"}}\" }}'", "a: '{{ .x }}'"),
             ("a: {{ (.x) }}", "a: ${HELM_X}"),
+            ("a: {{`\"{{ .x }}\"`}}", "a: \"{{ .x }}\""),
+            ("a: {{ printf \"{{ .x }}\" }}", "a: {{ .x }}"),
+            ("a: {{ printf \"%s\" .x }}", "a: ${HELM_S_X}"),
             ("a: {{ 1 }}", "a: ${HELM_1}"),
             ("a: {{ . }}", "a: ${HELM_VALUE}"),
             ("a: {{ \"it's }} \" }}", "a: it's }} "),
