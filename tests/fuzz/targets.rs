@@ -49,6 +49,10 @@ fn text(data: &[u8]) -> Option<&str> {
 /// understood the same way twice, and writes to absolute paths without `..`.
 pub(crate) fn configuration(data: &[u8]) {
     let Some(text) = text(data) else { return };
+    // A fuzzer finds the very word; then it stands in the input.
+    if text.contains(SET) {
+        return;
+    }
     let environment: Environment = [("VAULT_TOKEN", SET), ("TOKEN", "x"), ("EMPTY", "")]
         .into_iter()
         .collect();
@@ -72,6 +76,10 @@ pub(crate) fn configuration(data: &[u8]) {
 /// A variable that does not parse is named, without its value where that may be a credential.
 pub(crate) fn environment(data: &[u8]) {
     let Some(text) = text(data) else { return };
+    // A fuzzer finds the very word; then it stands in the input.
+    if text.contains(SET) {
+        return;
+    }
     let lines = text.lines().filter_map(|line| line.split_once('='));
     let mut environment: Environment = lines.collect();
     if let Err(errors) = daemon_settings(&environment) {
