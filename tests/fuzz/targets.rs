@@ -49,8 +49,8 @@ fn text(data: &[u8]) -> Option<&str> {
 /// understood the same way twice, and writes to absolute paths without `..`.
 pub(crate) fn configuration(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    // A fuzzer finds the very word; then it stands in the input.
-    if text.contains(SET) {
+    // A fuzzer finds the very word, or puts the variable into a name, which is shown.
+    if text.contains(SET) || text.contains("VAULT_TOKEN") {
         return;
     }
     let environment: Environment = [("VAULT_TOKEN", SET), ("TOKEN", "x"), ("EMPTY", "")]
@@ -76,8 +76,8 @@ pub(crate) fn configuration(data: &[u8]) {
 /// A variable that does not parse is named, without its value where that may be a credential.
 pub(crate) fn environment(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    // A fuzzer finds the very word; then it stands in the input.
-    if text.contains(SET) {
+    // A fuzzer finds the very word, or puts the variable into a name, which is shown.
+    if text.contains(SET) || text.contains("VAULT_TOKEN") {
         return;
     }
     let lines = text.lines().filter_map(|line| line.split_once('='));
