@@ -16,52 +16,13 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 
 use serde_json::json;
-use support::{Daemon, OpenBao, SOON, Signal};
+use support::{Daemon, OpenBao, SOON, Search, Signal};
 
 /// Unlike anything else: 32 letters and digits.
 fn canary() -> String {
     std::iter::repeat_with(fastrand::alphanumeric)
         .take(32)
         .collect()
-}
-
-/// Many values at once: by their first four bytes, that is, nearly nothing is compared.
-struct Search<'a> {
-    values: &'a [&'a str],
-    begins: BTreeMap<[u8; 4], Vec<usize>>,
-    second: Box<[bool; 65_536]>,
-}
-
-impl<'a> Search<'a> {
-    fn new(values: &'a [&'a str]) -> Self {
-        let mut begins: BTreeMap<[u8; 4], Vec<usize>> = BTreeMap::new();
-        let mut second = Box::new([false; 65_536]);
-        for (index, value) in values.iter().enumerate() {
-            let first = value.as_bytes()[..4].try_into().unwrap();
-            begins.entry(first).or_default().push(index);
-            second[usize::from(u16::from_le_bytes([first[0], first[1]]))] = true;
-        }
-        Self {
-            values,
-            begins,
-            second,
-        }
-    }
-
-    /// The index of each value found, as often as it is found.
-    fn in_bytes(&self, bytes: &[u8]) -> Vec<usize> {
-        let mut found = Vec::new();
-        for (at, pair) in bytes.windows(2).enumerate() {
-            if !self.second[usize::from(u16::from_le_bytes([pair[0], pair[1]]))] {
-                continue;
-            }
-            let rest = &bytes[at..];
-            let begins = rest.get(..4).and_then(|first| self.begins.get(first));
-            let here = begins.into_iter().flatten().copied();
-            found.extend(here.filter(|index| rest.starts_with(self.values[*index].as_bytes())));
-        }
-        found
-    }
 }
 
 /// How often each value stands in the memory of a process, by kind of region; `None` where the
@@ -71,7 +32,7 @@ fn remains(pid: u32, values: &[&str]) -> Option<Vec<BTreeMap<String, usize>>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let mut found = vec![BTreeMap::new(); values.len()];
     let mut looked = 0;
-    let search = Search::new(values);
+    let search = Search::new(values.iter().copied());
     for line in maps.lines() {
         let mut fields = line.split_ascii_whitespace();
         let (range, rights) = (fields.next()?, fields.next()?);
@@ -87,7 +48,7 @@ fn remains(pid: u32, values: &[&str]) -> Option<Vec<BTreeMap<String, usize>>> {
             continue;
         }
         looked += bytes.len();
-        for value in search.in_bytes(&bytes) {
+        for (_, value) in search.all(&bytes) {
             *found[value].entry(kind.clone()).or_insert(0) += 1;
         }
     }
