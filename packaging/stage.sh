@@ -19,13 +19,18 @@ doc=$out/usr/share/doc/secrets-sync
 install -d "$doc/docs"
 install -m 0644 "$root/README.md" "$doc/"
 install -m 0644 "$root"/docs/*.md "$doc/docs/"
+install -m 0644 "$root/contrib/secrets-sync.schema.json" "$root"/contrib/prometheus/secrets-sync.rules.yaml "$doc/"
+install -m 0644 "$root/contrib/grafana/secrets-sync.json" "$doc/grafana-dashboard.json"
 gzip -9 -n <"$root/CHANGELOG.md" >"$doc/changelog.gz"
-if [ -d "$out/usr/share/man" ]; then
-  find "$out/usr/share/man" -type f -exec gzip -9 -n {} +
-fi
+find "$out/usr/share/man" -type f -exec gzip -9 -n {} +
 
 # Of one kind of package only.
 install -D -m 0644 "$here/deb/lintian-overrides" "$1/deb/usr/share/lintian/overrides/secrets-sync"
 install -d "$1/rpm/usr/share/licenses/secrets-sync"
 install -m 0644 "$root"/LICENSE-* "$1/rpm/usr/share/licenses/secrets-sync/"
+# Each has its own place for functions of zsh.
+zsh=$out/usr/share/zsh/site-functions/_secrets-sync
+install -D -m 0644 "$zsh" "$1/deb/usr/share/zsh/vendor-completions/_secrets-sync"
+install -D -m 0644 "$zsh" "$1/rpm/usr/share/zsh/site-functions/_secrets-sync"
+rm -r "$out/usr/share/zsh"
 find "$1" -exec touch --no-dereference --date="@$2" {} +

@@ -237,3 +237,42 @@ fn a_thousand_manifests_take_no_time() {
     let bound = if cfg!(debug_assertions) { 10 } else { 1 };
     assert!(took.as_secs() < bound, "{took:?}");
 }
+
+#[test]
+fn a_dash_reads_the_manifests_from_standard_input() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_secrets-sync"))
+        .args(["convert", "-", "--strict"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As `kubectl get -o json` and `helm template` write it.
+    let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "v"}, "spec": {"provider":
+            {"vault": {"server": "https://v:8200", "path": "kv", "auth": {"tokenSecretRef": {"name": "t", "key": "t"}}}}}},
+        {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "piped"}, "spec":
+            {"secretStoreRef": {"name": "v"}, "data": [{"secretKey": "k", "remoteRef": {"key": "a", "property": "p"}}]}}]}"#;
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(list.as_bytes())
+        .unwrap();
+    let done = child.wait_with_output().unwrap();
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{told}");
+    assert_eq!(
+        told,
+        "secrets-sync: 1 secret converted, 0 left out, 0 warnings\n"
+    );
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        text.contains("path: ./secrets/piped/k") && text.contains("mountPath: kv"),
+        "{text}"
+    );
+}

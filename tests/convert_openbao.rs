@@ -308,6 +308,28 @@ fn whole_secrets_are_written_out_field_by_field() {
             ]}]}),
         ),
         (
+            "selected",
+            json!({"dataFrom": [{"extract": {"key": "app"}, "select": [
+                {"regexp": "o", "names": ["user", "nowhere"], "operation": "Include"},
+                {"names": ["old"], "regexp": "^ho", "operation": "Exclude"}
+            ]}]}),
+        ),
+        (
+            "renamed-and-selected",
+            json!({"dataFrom": [{
+                "extract": {"key": "db"},
+                "rewrite": [{"regexp": {"source": "^", "target": "pg_"}}],
+                "select": [{"names": ["user", "pg_user"], "operation": "Exclude"}]
+            }]}),
+        ),
+        (
+            "found-and-selected",
+            json!({"dataFrom": [{
+                "find": {"path": "team"},
+                "select": [{"regexp": "one|two", "operation": "Include"}, {"names": ["team/two"], "operation": "Exclude"}]
+            }]}),
+        ),
+        (
             "merged",
             json!({"dataFrom": [{"extract": {"key": "objects"}, "rewrite": [{"merge": {}}]}]}),
         ),
@@ -349,7 +371,7 @@ type Rendered = fn(&dyn Fn(&str) -> String) -> String;
 fn templates_give_what_the_operators_gave() {
     let bao = OpenBao::shared();
     let world = World::new(&bao);
-    let cases: [(&str, &str, Rendered); 13] = [
+    let cases: [(&str, &str, Rendered); 14] = [
         ("plain", "{{ .user }}", |v| v("user")),
         ("renamed", "{{ .pw }}!", |v| format!("{}!", v("pw"))),
         ("string", "{{ .port | toString }}", |v| v("port")),
@@ -390,6 +412,17 @@ fn templates_give_what_the_operators_gave() {
                 all
             })
         }),
+        // Braces of yet another program, as the operator's users write them for Alertmanager.
+        (
+            "braces",
+            "{{ .user }} {{ \"{{\" }} .Status {{ \"}}\" }} {{ `{{ range .Alerts }}{{ end }}` }}",
+            |v| {
+                format!(
+                    "{} {{{{ .Status }}}} {{{{ range .Alerts }}}}{{{{ end }}}}",
+                    v("user")
+                )
+            },
+        ),
         (
             "lines",
             "a\n{{- if .user }}\n  b: {{ .user | quote }}\n{{- end }}\n",
@@ -468,6 +501,44 @@ fn what_cannot_be_read_is_commented_out_with_its_reason() {
         "{}",
         converted.stderr
     );
+}
+
+/// The operator fails where two fields get one name; nothing may vanish without a word here.
+#[test]
+fn two_fields_that_become_one_file_are_named() {
+    let bao = OpenBao::shared();
+    let world = World::new(&bao);
+    world.api.kv2_put(
+        &world.v2,
+        "twins",
+        &json!({"a/b": "1", "a_b": "2", "c": "3"}),
+    );
+    let twins =
+        |rewrite: Value| json!({"dataFrom": [{"extract": {"key": "twins"}, "rewrite": rewrite}]});
+    let (out, converted) = world.run(&[
+        world.store("v2", Some(&world.v2), "v2"),
+        manifest("converted", "v2", &twins(json!([]))),
+        manifest("renamed", "v2", &twins(json!([{"regexp": {"source": "[/_]", "target": "-"}}]))),
+        manifest(
+            "found",
+            "v2",
+            &json!({"dataFrom": [{
+                "find": {"path": "team"}, "rewrite": [{"regexp": {"source": "^.*$", "target": "same"}}]
+            }]}),
+        ),
+    ]);
+    for (name, file) in [("converted", "a_b"), ("renamed", "a-b"), ("found", "same")] {
+        let line = converted
+            .stderr
+            .lines()
+            .find(|line| line.contains(&format!("`{name}`: warning")))
+            .unwrap_or_else(|| panic!("{name}: {}", converted.stderr));
+        assert!(
+            line.contains(&format!("two names become `{file}`")),
+            "{line}"
+        );
+        assert!(out.path().join(name).join(file).exists(), "{name}");
+    }
 }
 
 fn files_of(directory: &Path) -> Vec<String> {

@@ -7,9 +7,10 @@ mod support;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{CountingProxy, Daemon, OpenBao, SOON, Setup, poll};
+use support::{CountingProxy, Daemon, OpenBao, SOON, Setup, Signal, poll};
 
 /// A server with a secret, and a configuration whose only secret has these files.
 fn with_files(fields: &serde_json::Value, rest: &str) -> (Shop, Setup) {
@@ -132,6 +133,31 @@ fn layout_directory_switches_all_files_at_once() {
     // And a file edited by hand is repaired here, too.
     fs::write(tls.join("tls.key"), "edited").unwrap();
     daemon.wait_file("tls/tls.key", "key 3", SOON);
+}
+
+#[test]
+fn what_a_switch_replaced_goes_after_its_second_however_often_the_secret_is_read() {
+    let (shop, setup) = with_files(
+        &json!({ "key": "old" }),
+        "  layout: directory
+  files: [{ path: '@DIR@/tls/key', field: key }]",
+    );
+    let daemon = setup.start();
+    daemon.wait_ready(SOON);
+    daemon.wait_file("tls/key", "old", SOON);
+    let first = fs::canonicalize(daemon.path("tls/..data")).unwrap();
+    shop.put(&json!({ "key": "new" }));
+    daemon.wait_file("tls/key", "new", SOON);
+    // Asked for again and again, it is never asleep for a second.
+    let mut asked: Option<Instant> = None;
+    let gone = poll(SOON, || {
+        if asked.is_none_or(|at| at.elapsed() > Duration::from_millis(200)) {
+            daemon.signal(Signal::USR1);
+            asked = Some(Instant::now());
+        }
+        (!first.exists()).then_some(())
+    });
+    assert!(gone.is_some(), "{first:?} is still there");
 }
 
 /// The binary in a mount namespace of its own, in which `file` is a bind mount of `source`.

@@ -130,3 +130,56 @@ fn the_two_units_are_the_same_but_for_their_names() {
     assert_eq!(one, many);
     assert!(one.len() > 40);
 }
+
+#[test]
+fn it_can_be_installed_elsewhere_and_for_packagers_below_a_directory_of_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let staged = dir.path().join("staged");
+    let script = |name: &str| {
+        let mut command = Command::new(root().join("packaging/systemd").join(name));
+        command
+            .env("DESTDIR", &staged)
+            .env("PREFIX", "/opt/x")
+            .env("SYSCONFDIR", "/opt/x/etc")
+            .env("BINARY", "/bin/true");
+        run(command).expect_success(name);
+    };
+    let files = || -> Vec<String> {
+        let mut find = Command::new("find");
+        find.arg(&staged)
+            .args(["-type", "f", "-printf", "%m /%P\\n"]);
+        let said = run(find);
+        let mut files: Vec<_> = said.stdout.lines().map(str::to_owned).collect();
+        files.retain(|file| !file.contains("/share/"));
+        files.sort();
+        files
+    };
+    script("install.sh");
+    let installed = files();
+    assert_eq!(
+        installed,
+        [
+            "640 /opt/x/etc/secrets-sync/secrets-sync.env",
+            "644 /etc/systemd/system/secrets-sync.service",
+            "644 /etc/systemd/system/secrets-sync@.service",
+            "644 /etc/sysusers.d/secrets-sync.conf",
+            "644 /etc/tmpfiles.d/secrets-sync.conf",
+            "755 /opt/x/bin/secrets-sync",
+        ]
+    );
+    let unit = staged.join("etc/systemd/system/secrets-sync.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    for line in [
+        "ExecStart=/opt/x/bin/secrets-sync --config /opt/x/etc/secrets-sync/config.yaml",
+        "EnvironmentFile=-/opt/x/etc/secrets-sync/secrets-sync.env",
+    ] {
+        assert!(unit.lines().any(|has| has == line), "no `{line}` in {unit}");
+    }
+    script("install.sh");
+    assert_eq!(files(), installed);
+    script("uninstall.sh");
+    assert_eq!(files(), ["640 /opt/x/etc/secrets-sync/secrets-sync.env"]);
+    let mut find = Command::new("find");
+    find.arg(staged.join("opt/x/share")).args(["-type", "f"]);
+    assert_eq!(run(find).stdout, "");
+}

@@ -79,12 +79,12 @@ for example in $examples; do
   put "drop-ins/$example" "$sharedir/drop-ins/$example"
 done
 for page in $manual; do
-  [ ! -f "$root/man/$page" ] || install -D -m 0644 "$root/man/$page" "$DESTDIR$mandir/man${page##*.}/$page"
+  install -D -m 0644 "$root/man/$page" "$DESTDIR$mandir/man${page##*.}/$page"
 done
 for pair in $completions; do
-  file=$root/contrib/completions/${pair%%:*}
-  [ ! -f "$file" ] || install -D -m 0644 "$file" "$DESTDIR$datadir/${pair#*:}"
+  install -D -m 0644 "$root/contrib/completions/${pair%%:*}" "$DESTDIR$datadir/${pair#*:}"
 done
+install -m 0644 "$root/contrib/secrets-sync.schema.json" "$DESTDIR$sharedir/"
 
 config=$sysconfdir/secrets-sync
 if [ ! -d "$DESTDIR$config" ]; then

@@ -40,6 +40,7 @@ done
 for example in $examples; do
   rm -f "$DESTDIR$sharedir/drop-ins/$example"
 done
+rm -f "$DESTDIR$sharedir/secrets-sync.schema.json"
 rmdir "$DESTDIR$sharedir/drop-ins" "$DESTDIR$sharedir" 2>/dev/null || true
 for page in $manual; do
   rm -f "$DESTDIR$mandir/man${page##*.}/$page"

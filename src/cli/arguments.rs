@@ -6,20 +6,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::console::NAME;
 use super::words::order;
 use crate::config;
 
 /// Keeps files true to the secrets in HashiCorp Vault and OpenBao.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
     help_triggers("-h", "--help", "help"),
     note = "Without a command, `run` is meant. `-c` and `--key=value` are understood before and\n\
             after the command; `{command_name} COMMAND --help` tells the options of a command."
 )]
-struct TopLevel {
+pub(super) struct TopLevel {
     /// configuration file; default: $CONFIG_FILE, else ./config.yaml, else
     /// /etc/secrets-sync/config.yaml
     #[argh(option, short = 'c', arg_name = "path")]
@@ -34,7 +34,7 @@ struct TopLevel {
 }
 
 /// What to do.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 #[allow(
     clippy::large_enum_variant,
@@ -51,7 +51,7 @@ pub(super) enum Command {
 }
 
 /// Run the daemon (default).
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
     subcommand,
     name = "run",
@@ -89,7 +89,7 @@ impl Run {
 }
 
 /// Say whether the daemon is ready, without the network.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
     subcommand,
     name = "isready",
@@ -104,7 +104,7 @@ pub(super) struct Isready {
 }
 
 /// Check the configuration, offline, and print what was understood.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
     subcommand,
     name = "validate",
@@ -115,12 +115,12 @@ pub(super) struct Isready {
 pub(super) struct Validate {}
 
 /// Print a commented sample configuration.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "init", help_triggers("-h", "--help", "help"))]
 pub(super) struct Init {}
 
 /// Show the daemon's secrets and their state.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
     subcommand,
     name = "status",
@@ -140,7 +140,7 @@ pub(super) struct Status {
 }
 
 /// Turn manifests of External Secrets Operator, or an agent's configuration, into a configuration.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
     subcommand,
     name = "convert",
@@ -204,7 +204,7 @@ pub(super) struct Convert {
 }
 
 /// Print version, git revision, commit date, target and compiler.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "version", help_triggers("-h", "--help", "help"))]
 pub(super) struct Version {}
 

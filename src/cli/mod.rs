@@ -1,6 +1,7 @@
 //! One file a command: arguments in, text and exit code out. Decides nothing about secrets.
 
 mod arguments;
+pub mod command_line;
 mod config_path;
 pub mod console;
 mod convert;

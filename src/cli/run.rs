@@ -148,6 +148,9 @@ fn single(prepared: Prepared, daemon: &Arc<Daemon>, clock: &Arc<dyn Clock>, opti
         Err(NoStart::Unusable) => return Exit::Unusable,
         Err(NoStart::Stopped) => return Exit::Failure,
     };
+    if !options.dry_run {
+        left_overs::remove(&plan, &**clock, &stop);
+    }
     let policy = OncePolicy {
         timeout: options.timeout(),
         dry_run: options.dry_run,

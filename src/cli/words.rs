@@ -3,26 +3,12 @@
 use argh::SubCommands;
 
 use super::arguments::{Command, Instead, usage};
+use super::command_line::CommandLine;
 use crate::config;
-
-/// Options that take the next word as their value.
-const VALUED: [&str; 12] = [
-    "--timeout",
-    "--status-file",
-    "-o",
-    "--output",
-    "--from",
-    "--output-dir",
-    "--mount-path",
-    "--kv-version",
-    "--vault-addr",
-    "--vault-token",
-    "--vault-role-id",
-    "--vault-secret-id",
-];
 
 /// `[-c PATH] COMMAND OPTIONS…`, whatever order the words came in.
 pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
+    let line = CommandLine::new();
     let mut words = split(words).into_iter();
     let mut config = None;
     let mut command: Option<String> = None;
@@ -43,7 +29,7 @@ pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
             }
             "-h" | "--help" => help = true,
             "-V" | "--version" if command.is_none() => version = true,
-            option if VALUED.contains(&option) => {
+            option if line.takes_value(option) => {
                 others.push(word);
                 others.extend(words.next());
             }

@@ -10,6 +10,7 @@ use super::duration::{self, DurationError};
 use super::mask::may_hold_credential;
 use super::merge::shown;
 use super::scalar::env_bool;
+use super::variables::is_ours;
 use crate::clock::Growth;
 
 /// The daemon's own settings, from its environment (section 3 of the manual); read once.
@@ -230,35 +231,6 @@ impl Reader<'_> {
                 |directory| Path::new(directory).join("status.json"),
             )
     }
-}
-
-/// Whether the program reads a variable of this name by itself.
-fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 20] = [
-        "CONFIG_FILE",
-        "LOG_LEVEL",
-        "LOG_FORMAT",
-        "METRICS_ADDR",
-        "METRICS_PORT",
-        "WATCH_CONFIG",
-        "STATUS_FILE",
-        "RUNTIME_DIRECTORY",
-        "ENABLE_METRICS",
-        "INITIAL_BACKOFF",
-        "MAX_BACKOFF",
-        "BACKOFF_MULTIPLIER",
-        "SHUTDOWN_TIMEOUT",
-        "SANDBOX",
-        "SANDBOX_WRITE_PATHS",
-        "ENABLE_TRACING",
-        "SSL_CERT_FILE",
-        "HTTPS_PROXY",
-        "HTTP_PROXY",
-        "NO_PROXY",
-    ];
-    const PREFIXES: [&str; 4] = ["CIRCUIT_BREAKER_", "OTEL_", "VAULT_", "BAO_"];
-    let upper = name.to_ascii_uppercase();
-    NAMES.contains(&upper.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A `:` list of absolute paths, none of them `/`.

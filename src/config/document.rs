@@ -49,7 +49,7 @@ impl Document {
             place: root.place,
             ..At::default()
         };
-        let mut section = Section::read(root, top, schema::ROOT, report);
+        let mut section = Section::read(root, top, &schema::ROOT, report);
         let secrets_at = section.at_of("secrets");
         Self {
             secrets_spoilt: section.is_spoilt(&["secrets"]),
@@ -74,7 +74,7 @@ impl Document {
                 (secrets_at, secrets)
             }),
             limits: match section.take_map("limits") {
-                Some((at, node)) => Section::read(node, at, schema::LIMITS, report),
+                Some((at, node)) => Section::read(node, at, &schema::LIMITS, report),
                 None => Section::empty(At::default()),
             },
         }
@@ -83,14 +83,14 @@ impl Document {
 
 impl Store {
     fn read(node: Node, at: At, report: &mut Report) -> Self {
-        let mut section = Section::read(node, at, schema::STORE, report);
+        let mut section = Section::read(node, at, &schema::STORE, report);
         let sets = section
             .take_map("credentials")
             .map(|(at, node)| {
                 named(node, &at, "a credential set", report)
                     .into_iter()
                     .map(|(name, at, node)| {
-                        (name, Section::read(node, at, schema::CREDENTIALS, report))
+                        (name, Section::read(node, at, &schema::CREDENTIALS, report))
                     })
                     .collect()
             })
@@ -101,7 +101,7 @@ impl Store {
 
 impl Secret {
     fn read(node: Node, at: At, report: &mut Report) -> Self {
-        let mut section = Section::read(node, at, schema::SECRET, report);
+        let mut section = Section::read(node, at, &schema::SECRET, report);
         let sources = section.take_map("sources").map(|(at, node)| {
             let sources = entries(node, &at, report)
                 .into_iter()
@@ -109,7 +109,7 @@ impl Secret {
                     let at = at.key(&entry.key, entry.place);
                     (
                         entry.key,
-                        Section::read(entry.node, at, schema::SOURCE, report),
+                        Section::read(entry.node, at, &schema::SOURCE, report),
                     )
                 })
                 .collect();
@@ -123,7 +123,7 @@ impl Secret {
         let files = section.take_list("files").map(|items| {
             let files = items
                 .into_iter()
-                .map(|(at, node)| Section::read(node, at, schema::FILE, report))
+                .map(|(at, node)| Section::read(node, at, &schema::FILE, report))
                 .collect();
             (files_at, files)
         });
@@ -137,7 +137,7 @@ impl Secret {
 }
 
 fn templates(node: Node, at: At, report: &mut Report) -> Vec<(String, Text)> {
-    let mut section = Section::read(node, at, schema::TEMPLATE, report);
+    let mut section = Section::read(node, at, &schema::TEMPLATE, report);
     let Some((at, data)) = section.take_map("data") else {
         if !section.is_spoilt(&["data"]) {
             report.error(&section.at, "missing key `data`");

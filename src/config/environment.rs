@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::variables::VARIABLES;
+
 /// A copy of the environment; reloads read it, too.
 #[derive(Clone, Default)]
 pub struct Environment {
@@ -41,15 +43,16 @@ impl Environment {
         self
     }
 
-    /// The value of a variable, empty or not.
+    /// The value of any variable, empty or not: for `${VAR}`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
 
-    /// The value of a variable that is set and not empty.
+    /// The value of one of the program's own [`VARIABLES`], where it is set and not empty.
     #[must_use]
     pub fn get_non_empty(&self, name: &str) -> Option<&str> {
+        debug_assert!(VARIABLES.contains(&name), "`{name}` is not in VARIABLES");
         self.get(name).filter(|value| !value.is_empty())
     }
 }

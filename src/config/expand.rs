@@ -91,7 +91,10 @@ fn variable(
         if default.contains("${") {
             return Err(ExpandError::Nested(name.to_owned()));
         }
-        environment.get_non_empty(name).or(Some(default))
+        environment
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .or(Some(default))
     };
     match value {
         Some(value) => expanded.text.push_str(value),

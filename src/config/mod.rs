@@ -17,15 +17,17 @@ mod reader;
 mod report;
 mod sample;
 mod scalar;
-mod schema;
+pub mod schema;
 mod section;
 mod suggest;
+mod variables;
 
 pub use daemon::{Daemon, daemon_settings};
 pub use environment::Environment;
 pub use file::MAX_FILE_BYTES;
 pub use problem::{Problem, Problems};
 pub use sample::SAMPLE;
+pub use variables::VARIABLES;
 
 pub(crate) use document::{Document, Secret, Store, check_name};
 pub(crate) use duration::{DurationError, parse as parse_duration, show as show_duration};

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::merge::shown;
 use super::node::{Entry, Node, Value};
 use super::report::{At, Report};
-use super::schema::{Keys, Takes};
+use super::schema::{Keys, Map, Takes};
 use super::suggest::nearest;
 
 /// A single value as it was written, and where.
@@ -41,21 +41,23 @@ impl Section {
     }
 
     /// Reads a map; what does not fit the keys is reported.
-    pub(crate) fn read(node: Node, at: At, keys: Keys, report: &mut Report) -> Self {
+    pub(crate) fn read(node: Node, at: At, map: &'static Map, report: &mut Report) -> Self {
+        let keys = map.keys;
         let mut section = Self::empty(at);
         if !matches!(node.value, Value::Map(_) | Value::Null) {
-            section.spoilt.extend(keys.iter().map(|(name, _)| *name));
+            section.spoilt.extend(keys.iter().map(|key| key.name));
         }
         for entry in entries(node, &section.at, report) {
             if entry.key.starts_with("x-") {
                 continue;
             }
             let at = section.at.key(&entry.key, entry.place);
-            let Some((name, takes)) = keys.iter().find(|(name, _)| *name == entry.key) else {
+            let Some(key) = keys.iter().find(|key| key.name == entry.key) else {
                 section.spoilt.extend(unknown(&entry, &at, keys, report));
                 continue;
             };
-            match (takes, entry.node.value) {
+            let name = key.name;
+            match (key.takes(), entry.node.value) {
                 (_, Value::Null) => {}
                 (Takes::Value, Value::Text(value)) => {
                     let place = entry.node.place.or(at.place);
@@ -151,7 +153,7 @@ pub(crate) fn entries(node: Node, at: &At, report: &mut Report) -> Vec<Entry> {
 /// Reports an unknown key; the answer is the key that was meant, it seems.
 fn unknown(entry: &Entry, at: &At, keys: Keys, report: &mut Report) -> Option<&'static str> {
     report.masks.hide(&entry.node);
-    let names = keys.iter().map(|(name, _)| *name);
+    let names = keys.iter().map(|key| key.name);
     let message = format!("unknown key `{}`", shown(&entry.key));
     let meant = nearest(&entry.key, names.clone());
     match meant {

@@ -64,10 +64,15 @@ impl Plain {
 }
 
 /// Whether a text speaks Helm's language, rather than that of the operator's templates alone.
+///
+/// Strings that hold braces (``{{ `{{ .x }}` }}``, `{{ "{{" }}`) are Helm's way to write the operator's
+/// templates, and the operator's way to write those of yet another program (Alertmanager). Where a
+/// field stands beside them (`{{ .x }}`), which Helm would not leave there, they are the operator's.
 pub(super) fn is_template(text: &str) -> bool {
-    actions(text).any(|(_, body)| {
+    let (mut hidden, mut field) = (false, false);
+    for (_, body) in actions(text) {
         let body = body.trim_matches('-').trim();
-        [
+        let of_helm = [
             ".Values",
             ".Release",
             ".Chart",
@@ -75,17 +80,60 @@ pub(super) fn is_template(text: &str) -> bool {
             ".Files",
             "include ",
             "tpl ",
-            "`{{",
-            "\"{{\"",
-            "\"}}\"",
-        ]
-        .iter()
-        .any(|sign| body.contains(sign))
-    })
+        ];
+        if of_helm.iter().any(|sign| body.contains(sign)) {
+            return true;
+        }
+        let braces = ["`{{", "\"{{\"", "\"}}\""];
+        hidden |= braces.iter().any(|sign| body.contains(sign))
+            || constant(body).is_some_and(|text| text.contains("{{"));
+        field |= body.starts_with("index .")
+            || body
+                .strip_prefix('.')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+    }
+    hidden && !field
 }
 
 /// Takes the templates out of a text.
 pub(super) fn plain(text: &str) -> Plain {
+    without(text, |_| true)
+}
+
+/// Takes out what another program fills in (`{{APP_NAME}}`, `{{ app.name }}`) and leaves the
+/// operator's own templates, which begin with a dot or call a function.
+pub(super) fn words(text: &str) -> Plain {
+    without(text, |body| {
+        let body = body.trim();
+        body.starts_with(|c: char| c.is_ascii_alphabetic())
+            && !["end", "else", "break", "continue"].contains(&body)
+            && body
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    })
+}
+
+/// A text without the lines that hold nothing but directives of Jinja (`{% raw %}`) or Terraform
+/// (`%{ if … }`), which no YAML begins with, and how many there were. Lines keep their numbers.
+pub(super) fn without_directives(text: &str) -> (String, usize) {
+    let mut dropped = 0;
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim();
+        let directive = (bare.starts_with("{%") && bare.ends_with("%}"))
+            || (bare.starts_with("%{") && bare.ends_with('}'));
+        if directive {
+            dropped += 1;
+            out.push_str(if line.ends_with('\n') { "\n" } else { "" });
+        } else {
+            out.push_str(line);
+        }
+    }
+    (out, dropped)
+}
+
+/// Takes the actions out of a text whose inside is `wanted`.
+fn without(text: &str, wanted: impl Fn(&str) -> bool) -> Plain {
     let mut plain = Plain {
         text: String::with_capacity(text.len()),
         variables: BTreeSet::new(),
@@ -96,6 +144,9 @@ pub(super) fn plain(text: &str) -> Plain {
     let mut rest = text;
     let mut at = 0;
     for (opened, body) in actions(text) {
+        if !wanted(body) {
+            continue;
+        }
         out.push_str(&rest[..opened - at]);
         let end = opened + body.len() + 4;
         rest = &text[end..];
@@ -205,7 +256,7 @@ fn meaning(body: &str) -> Meaning {
     {
         return Meaning::Control;
     }
-    if let Some(text) = literal(body) {
+    if let Some(text) = constant(body) {
         return Meaning::Text(text);
     }
     let mut stages = body.split('|').map(str::trim);
@@ -222,6 +273,14 @@ fn meaning(body: &str) -> Meaning {
         // Braces in a default would end the variable.
         default: default.filter(|text| !text.contains(['{', '}', '\n'])),
     })
+}
+
+/// What an action writes whatever the values are: a string, also through `printf`.
+fn constant(body: &str) -> Option<String> {
+    match body.strip_prefix("printf ").or(body.strip_prefix("print ")) {
+        Some(text) => literal(text.trim()).filter(|text| !text.contains('%')),
+        None => literal(body),
+    }
 }
 
 /// A string constant.
@@ -272,6 +331,8 @@ mod tests {
             "a: \"{{ `{{ .password }}` }}\"",
             "a: {{- .Release.Name -}}",
             "a: '{{ \"{{\" }} .x {{ \"}}\" }}'",
+            "a: |\n  b: {{`\"{{ .x }}\"`}}\n",
+            "a: |\n  b: {{ printf \"{{ .x }}\" }}\n",
         ] {
             assert!(is_template(text), "{text}");
         }
@@ -281,6 +342,8 @@ mod tests {
             "a: .Values.x",
             "{{",
             "a: '{{ printf \"%s\" .x }}'",
+            "a: '{{ .url }} {{ \"{{\" }} range .Alerts {{ \"}}\" }}'",
+            "a: '{{ index . \"u\" }} {{ `{{ range .Alerts }}` }}'",
         ] {
             assert!(!is_template(text), "{text}");
         }
@@ -304,6 +367,9 @@ mod tests {
             ("a: '{{ `{{ .password }}` }}'", "a: '{{ .password }}'"),
             ("a: '{{ \"{{\" }} .x {{ \"}}\" }}'", "a: '{{ .x }}'"),
             ("a: {{ (.x) }}", "a: ${HELM_X}"),
+            ("a: {{`\"{{ .x }}\"`}}", "a: \"{{ .x }}\""),
+            ("a: {{ printf \"{{ .x }}\" }}", "a: {{ .x }}"),
+            ("a: {{ printf \"%s\" .x }}", "a: ${HELM_S_X}"),
             ("a: {{ 1 }}", "a: ${HELM_1}"),
             ("a: {{ . }}", "a: ${HELM_VALUE}"),
             ("a: {{ \"it's }} \" }}", "a: it's }} "),
@@ -312,6 +378,20 @@ mod tests {
             let plain = plain(text);
             assert_eq!(plain.restored(&plain.text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn placeholders_of_another_program_go_and_the_operators_templates_stay() {
+        let plain =
+            words("a: {{APP}}-{{ app.name }}\nb: '{{ .x }} {{ index . \"y\" }} {{ end }}'\n");
+        assert_eq!(
+            plain.restored(&plain.text),
+            "a: ${HELM_APP}-${HELM_APP_NAME}\nb: '{{ .x }} {{ index . \"y\" }} {{ end }}'\n"
+        );
+        let (text, dropped) =
+            without_directives("{% raw %}\na: 1\n  %{~ if x ~}\r\nb: '{% c %}'\n{%- endraw -%}");
+        assert_eq!(text, "\na: 1\n\nb: '{% c %}'\n");
+        assert_eq!(dropped, 3);
     }
 
     #[test]

@@ -244,24 +244,47 @@ fn advice(document: &str) -> &'static str {
     }
 }
 
-/// The tree of a document; where it is a template of Helm, of what is left without values.
+/// The tree of a document; where it is a template of Helm or of another program, of what is left
+/// without values. What is wrong is told of the text as it is.
 fn tree_of(document: &str) -> Result<(tree::Tree, Vec<String>), tree::Broken> {
-    let rendered = || {
-        let plain = helm::plain(document);
+    let around = |plain: helm::Plain| {
         tree::parse(&plain.text).map(|mut tree| {
             tree.root = plain.restore(tree.root);
             (tree, told(&plain))
         })
     };
-    if helm::is_template(document) {
-        return rendered();
+    let of_helm = helm::is_template(document);
+    let first = if of_helm {
+        around(helm::plain(document))
+    } else {
+        tree::parse(document).map(|tree| (tree, Vec::new()))
+    };
+    let broken = match first {
+        Err(broken) => broken,
+        read => return read,
+    };
+    let (text, directives) = helm::without_directives(document);
+    let mut read = Err(broken);
+    if directives > 0 && !of_helm {
+        read = read.or_else(|broken| {
+            tree::parse(&text)
+                .map(|tree| (tree, Vec::new()))
+                .map_err(|_| broken)
+        });
     }
-    match tree::parse(document) {
-        Ok(tree) => Ok((tree, Vec::new())),
-        // Something in braces that is no string of YAML; what is wrong is told of the text as it is.
-        Err(broken) if document.contains("{{") => rendered().map_err(|_| broken),
-        Err(broken) => Err(broken),
+    if text.contains("{{") {
+        read = read
+            .or_else(|broken| around(helm::words(&text)).map_err(|_| broken))
+            .or_else(|broken| around(helm::plain(&text)).map_err(|_| broken));
     }
+    let (tree, mut comments) = read?;
+    if directives > 0 {
+        comments.push(format!(
+            "a template of another program that is not rendered: its own lines (`{{% … %}}`, `%{{ … }}`: {directives}) \
+             are left out; both branches of an `if` count, a `for` once"
+        ));
+    }
+    Ok((tree, comments))
 }
 
 fn told(plain: &helm::Plain) -> Vec<String> {
@@ -380,7 +403,8 @@ pub(super) fn envelope(object: &Object, teller: &mut Teller<'_>) {
     };
     for (key, value) in entries {
         match key.as_str() {
-            "apiVersion" | "kind" | "spec" | "status" => {}
+            "apiVersion" | "kind" | "spec" => {}
+            "status" => teller.note_only(key, "written by the operator"),
             "metadata" => {
                 let Node::Map(entries) = value else { continue };
                 let own: Vec<&str> = entries

@@ -21,7 +21,15 @@ pub(super) fn interval(
     match policy {
         None | Some("" | "Periodic") => {}
         // Fetched until it succeeds, then when what is written about it changes.
-        Some("CreatedOnce" | "OnChange") => return "once".to_owned(),
+        Some(policy @ ("CreatedOnce" | "OnChange")) => {
+            if interval.is_some_and(|text| !text.is_empty()) {
+                teller.note_only(
+                    &format!("{at}.refreshInterval"),
+                    format!("not used with `{policy}`, as in the operator"),
+                );
+            }
+            return "once".to_owned();
+        }
         Some(other) => teller.warn(
             &format!("{at}.refreshPolicy"),
             format!("`{}` is not a policy: taken as `Periodic`", shown(other)),
@@ -93,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_form() {
-        for (written, policy, expected, warnings) in [
+        for (written, policy, expected, told) in [
             (None, None, "1h", 0),
             (Some(""), None, "1h", 0),
             (Some("1h30m"), None, "1h30m", 0),
@@ -109,8 +117,9 @@ mod tests {
             (Some("${X:-5m}"), None, "${X:-5m}", 1),
             (Some("${X:=0}"), None, "${X:-once}", 1),
             (Some("${X}m"), None, "1h", 1),
-            (Some("1h"), Some("CreatedOnce"), "once", 0),
-            (Some("1h"), Some("OnChange"), "once", 0),
+            (Some("1h"), Some("CreatedOnce"), "once", 1),
+            (None, Some("CreatedOnce"), "once", 0),
+            (Some("1h"), Some("OnChange"), "once", 1),
             (Some("2h"), Some("Never"), "2h", 1),
         ] {
             let mut remarks = Vec::new();
@@ -120,7 +129,7 @@ mod tests {
                 expected,
                 "{written:?}"
             );
-            assert_eq!(remarks.len(), warnings, "{written:?}");
+            assert_eq!(remarks.len(), told, "{written:?}");
         }
     }
 }

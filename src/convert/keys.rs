@@ -1,6 +1,7 @@
 //! Names of keys on their way from a secret's fields to files: conversion, `rewrite.regexp`.
 
 use super::manifest::Rewrite;
+use super::manifest::Select;
 
 /// What `rewrite` does to names, as far as it can be undone without knowing them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,25 @@ impl Rename {
     }
 }
 
+/// `select`: whether a key stays. The rules follow each other, and none brings a key back.
+///
+/// # Errors
+///
+/// When an expression is none that we understand.
+pub(super) fn selected(rules: &[Select], name: &str) -> Result<bool, String> {
+    for rule in rules {
+        let matches = rule.names.iter().any(|known| known == name)
+            || match &rule.regexp {
+                Some(regexp) => compiled(regexp)?.is_match(name),
+                None => false,
+            };
+        if matches != rule.includes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// `conversionStrategy`: what may not stand in the key of a Kubernetes Secret.
 pub(super) fn converted(name: &str, unicode: bool) -> String {
     let mut converted = String::with_capacity(name.len());
@@ -83,6 +103,9 @@ pub(super) fn converted(name: &str, unicode: bool) -> String {
     }
     converted
 }
+
+/// The longest key of a Secret, in bytes.
+pub(super) const MAX_KEY: usize = 253;
 
 /// What the operator lets pass in a key.
 pub(super) fn is_allowed(c: char) -> bool {

@@ -234,6 +234,14 @@ fn manifests(
     config
 }
 
+/// The kinds that are read.
+const KINDS: [&str; 4] = [
+    "ExternalSecret",
+    "ClusterExternalSecret",
+    "SecretStore",
+    "ClusterSecretStore",
+];
+
 /// What an object is to us.
 enum Kind {
     Store,
@@ -254,6 +262,11 @@ impl Kind {
                 Self::Other("of another product")
             }
             "PushSecret" | "ClusterPushSecret" => Self::Other("the daemon only reads secrets"),
+            kind if ours && KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)) => {
+                Self::Other(
+                    "upper and lower case count in a `kind`: the operator does not know it either",
+                )
+            }
             _ => Self::Other("no concern of secrets"),
         }
     }
@@ -436,10 +449,16 @@ fn spec_of(object: &Object, teller: &mut Teller<'_>) -> Option<(Spec, String)> {
     let inner = fields.take("externalSecretSpec");
     fields.finish(teller);
     match inner {
-        Some(inner) => Some((
-            manifest::read(inner, "spec.externalSecretSpec", teller),
-            name,
-        )),
+        Some(inner) => {
+            let spec = manifest::read(inner, "spec.externalSecretSpec", teller);
+            if node.get("externalSecretName").is_some() && spec.target.name.is_some() {
+                teller.note_only(
+                    "spec.externalSecretName",
+                    "not used: `target.name` names the directory",
+                );
+            }
+            Some((spec, name))
+        }
         None => {
             teller.warn("spec.externalSecretSpec", "is missing: nothing to convert");
             None

@@ -84,6 +84,11 @@ impl<'r> Teller<'r> {
         self.comments.push(comment);
     }
 
+    /// A note; the comment, for a better place than above all.
+    pub(super) fn note_there(&mut self, field: &str, message: impl Into<String>) -> String {
+        self.tell(field, message.into(), Weight::Note)
+    }
+
     /// A note without a comment: it tells nothing that a reader of the output needs.
     pub(super) fn note_only(&mut self, field: &str, message: impl Into<String>) {
         self.tell(field, message.into(), Weight::Note);

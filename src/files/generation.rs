@@ -114,6 +114,9 @@ pub(super) fn commit(
     switch(&base, &new.name, DATA)?;
     new.in_use = true;
     state.unsynced.insert(path.to_owned());
+    // Readers may stand between its link and its files: it stays for a while. Whatever fails from
+    // here on, it goes after the next cycle that finds all right.
+    state.old |= old.is_some();
 
     for ((piece, fd), verdict) in pieces.iter().zip(&written).zip(&verdicts) {
         if let Ok(node) = sys::node(fd) {
@@ -133,13 +136,6 @@ pub(super) fn commit(
     }
     base.sync()?;
     state.unsynced.remove(path);
-    // Readers may stand between its link and its files: it stays for a while.
-    state.old = sys::open_directory(&base.fd, OsStr::new("."))
-        .and_then(|fd| sys::names(&fd))
-        .is_ok_and(|names| {
-            let is_other = |name: &OsString| name::is_generation(name) && *name != new.name;
-            names.iter().any(is_other)
-        });
     Ok(committed)
 }
 
@@ -155,9 +151,9 @@ pub(super) fn remove_old(targets: &[Target], state: &mut State) -> Result<Vec<St
 }
 
 fn sweep_old(base: &Directory, state: &mut State) -> Vec<String> {
-    state.old = false;
     let mut swept = Swept::default();
     swept.generations(base);
+    state.old = !swept.warnings.is_empty();
     swept.warnings
 }
 

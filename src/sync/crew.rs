@@ -82,6 +82,7 @@ impl Crew {
             budget: budget(secret, plan),
             splay: splay(plan.secrets.len()),
             after: self.leaving.in_the_way_of(secret),
+            old_until: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
         };
@@ -340,6 +341,7 @@ mod tests {
             budget: Duration::from_secs(1),
             splay: Duration::ZERO,
             after: vec![crossbeam_channel::never()],
+            old_until: None,
             clock: Arc::new(clock),
             events: crossbeam_channel::unbounded().0,
         }

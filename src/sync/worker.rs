@@ -55,6 +55,8 @@ pub(super) struct Worker {
     pub(super) splay: Duration,
     /// Workers that must have ended before this one begins: they write the same files.
     pub(super) after: Vec<Receiver<Infallible>>,
+    /// Until when readers of what a commit replaced have their time.
+    pub(super) old_until: Option<Tick>,
     /// Time and chance.
     pub(super) clock: Arc<dyn Clock>,
     /// Whom to tell.
@@ -144,6 +146,9 @@ impl Worker {
         let mut backoff = Backoff::default();
         while !stop.is_stopped() {
             let began = self.clock.now();
+            if self.old_until.is_some_and(|over| over <= began) {
+                self.remove_old(pulse);
+            }
             if !pulse.fetching(began + self.budget) {
                 return;
             }
@@ -192,6 +197,17 @@ impl Worker {
                 .map(|span| now + span),
             Policy::Once(_) => None,
         };
+        let forever = matches!(self.policy, Policy::Forever);
+        if self.cycle.has_old() {
+            if !done.written.is_empty() || self.old_until.is_none() {
+                self.old_until = Some(now + if forever { GRACE } else { SHORT_GRACE });
+            }
+            // Who has said its last word is not waited for.
+            if !forever {
+                self.sleep(self.old_until, None, inbox, stop);
+                self.remove_old(pulse);
+            }
+        }
         self.tell(Report::Synced {
             version: done.version,
             written: done.written,
@@ -202,24 +218,27 @@ impl Worker {
             warnings: done.warnings,
             preview: done.preview,
         });
-        let forever = matches!(self.policy, Policy::Forever);
-        if self.cycle.has_old() {
-            let grace = if forever { GRACE } else { SHORT_GRACE };
-            let over = self.clock.now() + grace;
+        if let Some(over) = self.old_until {
             let until = next.map_or(over, |next| next.min(over));
             let go_on = self.sleep(Some(until), None, inbox, stop);
-            // Told to fetch now, or due: the next commit removes it.
-            if forever && go_on && self.clock.now() < over {
+            // Told to fetch now, or due: what was replaced keeps its time.
+            if go_on && self.clock.now() < over {
                 return true;
             }
-            pulse.waiting(self.clock.now() + self.budget);
-            self.cycle.remove_old();
-            pulse.idle();
+            self.remove_old(pulse);
             if !go_on {
                 return false;
             }
         }
         forever && self.sleep(next, None, inbox, stop)
+    }
+
+    /// Takes away what a commit replaced: its readers have had their time.
+    fn remove_old(&mut self, pulse: &Pulse) {
+        self.old_until = None;
+        pulse.waiting(self.clock.now() + self.budget);
+        self.cycle.remove_old();
+        pulse.idle();
     }
 
     /// Reports a failure and waits for the next try; `false`: it is over.
@@ -411,6 +430,7 @@ mod tests {
             budget: Duration::from_secs(60),
             splay: Duration::from_secs(1),
             after,
+            old_until: None,
             clock: Arc::new(clock.clone()),
             events: sender,
         }

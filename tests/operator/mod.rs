@@ -6,7 +6,8 @@
 //! `dataFrom` in order, then `data`, later over earlier; a `property` is the exact key first, else a
 //! path of gjson; a value without a `property` is Go's JSON of the whole secret (keys sorted, no
 //! spaces, `<`, `>`, `&` escaped); `extract` passes numbers through a float; names of `extract` and
-//! `find` are converted where there is no `rewrite`; decoding comes last.
+//! `find` are converted where there is no `rewrite`; `select` follows `rewrite`, rule by rule; decoding
+//! comes last.
 
 use std::collections::BTreeMap;
 
@@ -36,14 +37,17 @@ pub(crate) fn data(api: &Api, spec: &Value, store: &Store<'_>) -> Data {
             find(api, &from["find"], store)
         };
         let rewrites = list(&from["rewrite"]);
+        for rewrite in rewrites {
+            entries = rewritten(entries, rewrite);
+        }
+        for rule in list(&from["select"]) {
+            entries.retain(|(name, _)| matches(rule, name) == (rule["operation"] == "Include"));
+        }
         if rewrites.is_empty() {
             entries = entries
                 .into_iter()
                 .map(|(name, value)| (converted(&name), value))
                 .collect();
-        }
-        for rewrite in rewrites {
-            entries = rewritten(entries, rewrite);
         }
         let strategy = text(&from["extract"]["decodingStrategy"]);
         for (name, value) in entries {
@@ -154,6 +158,14 @@ fn below(api: &Api, mount: &str, folder: &str, names: &mut Vec<String>) {
             names.push(name);
         }
     }
+}
+
+/// A rule of `select`: one of its names, or its expression anywhere in the name.
+fn matches(rule: &Value, name: &str) -> bool {
+    list(&rule["names"]).iter().any(|known| known == name)
+        || rule["regexp"]
+            .as_str()
+            .is_some_and(|regexp| regex_lite::Regex::new(regexp).unwrap().is_match(name))
 }
 
 fn rewritten(entries: Vec<(String, Piece)>, rewrite: &Value) -> Vec<(String, Piece)> {

@@ -1,7 +1,11 @@
 //! Podman with storage, volumes and networks of its own, and in it the image of the static binary
 //! and one with tools: what tests of images, Compose files and guides have in common.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part"
+)]
 #![allow(
     unreachable_pub,
     reason = "`pub` marks what is for the tests; a test program exports nothing"
@@ -24,6 +28,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[allow(unused_imports, reason = "each test program uses its own part")]
 pub use crate::support::commands::{Said, commands, root, run};
 use crate::support::poll;
 

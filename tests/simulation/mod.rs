@@ -9,6 +9,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "each test program uses its own part of this module"
 )]
@@ -23,12 +24,14 @@ mod clock;
 mod engine;
 mod rest;
 mod vault;
+mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use clock::Sim;
 pub use engine::{Engine, Process};
-pub use vault::{Asked, Fault, Kind, Mood, Seen, Vault};
+pub use vault::Vault;
+pub use world::{Asked, Fault, Kind, Mood, Seen};
 
 /// That every thread waits is asked of the whole process: one simulation at a time.
 pub fn alone() -> MutexGuard<'static, ()> {

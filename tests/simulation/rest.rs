@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Rest {
     threads: HashMap<i32, File>,
+    /// The last that was found awake: it is asked first.
+    awake: Option<i32>,
 }
 
 /// A thread's state, and how often it has gone to sleep.
@@ -34,16 +36,18 @@ impl Rest {
             }
             assert!(Instant::now() < end, "never at rest: {}", self.busy());
             rounds += 1;
-            if rounds < 20 {
-                std::thread::yield_now();
-            } else {
-                std::thread::sleep(Duration::from_micros(100));
-            }
+            std::thread::sleep(Duration::from_micros(20 * u64::from(rounds.min(10))));
         }
     }
 
     /// All of them; `None` when one does not sleep.
     fn look(&mut self) -> Option<Vec<Look>> {
+        if let Some(awake) = self.awake.take()
+            && self.thread(awake).is_some_and(|look| look.1 != 'S')
+        {
+            self.awake = Some(awake);
+            return None;
+        }
         let me = rustix::thread::gettid().as_raw_pid();
         let mut all = Vec::with_capacity(self.threads.len());
         for entry in std::fs::read_dir("/proc/self/task").unwrap() {
@@ -53,6 +57,7 @@ impl Rest {
             }
             let look = self.thread(number)?;
             if look.1 != 'S' {
+                self.awake = Some(number);
                 return None;
             }
             all.push(look);

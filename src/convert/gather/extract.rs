@@ -88,11 +88,6 @@ impl Gatherer<'_, '_> {
                 (name.clone(), part, is_nothing(value))
             })
             .collect();
-        if from.rewrite.is_empty() {
-            for (name, _, _) in &mut pairs {
-                *name = keys::converted(name, remote.unicode);
-            }
-        }
         for (index, rewrite) in from.rewrite.iter().enumerate() {
             let field = format!("{}.rewrite[{index}]", from.at);
             match self.rewritten(rewrite, pairs, map, &field) {
@@ -100,7 +95,43 @@ impl Gatherer<'_, '_> {
                 None => return,
             }
         }
-        self.adopt(pairs, read, remote.decode, &at);
+        let mut kept: Vec<(String, Part, bool)> = Vec::with_capacity(pairs.len());
+        for (name, part, is_empty) in pairs {
+            let name = match self.selected(from, name) {
+                Err(()) => return,
+                Ok(None) => continue,
+                Ok(Some(name)) if from.rewrite.is_empty() => keys::converted(&name, remote.unicode),
+                Ok(Some(name)) => name,
+            };
+            if kept.iter().any(|(known, _, _)| *known == name) {
+                self.collides(&name, &at);
+            }
+            kept.push((name, part, is_empty));
+        }
+        self.adopt(kept, read, remote.decode, &at);
+    }
+
+    /// The name, where `select` keeps it; an error is told, and nothing of the entry counts.
+    pub(super) fn selected(&mut self, from: &From, name: String) -> Result<Option<String>, ()> {
+        match keys::selected(&from.select, &name) {
+            Ok(kept) => Ok(kept.then_some(name)),
+            Err(message) => {
+                let told = self
+                    .teller
+                    .warn_there(&format!("{}.select", from.at), message);
+                self.out.missing.push(told);
+                Err(())
+            }
+        }
+    }
+
+    /// Two names of one entry that become one.
+    pub(super) fn collides(&mut self, name: &str, at: &str) {
+        let message = format!(
+            "two names become `{}`: the operator fails or takes any, here the later one counts",
+            shown(name)
+        );
+        self.teller.warn(at, message);
     }
 
     /// Takes entries into the data; what no key may hold the operator refuses.
@@ -115,7 +146,7 @@ impl Gatherer<'_, '_> {
             if key.is_empty() {
                 continue;
             }
-            if !key.chars().all(keys::is_allowed) {
+            if !key.chars().all(keys::is_allowed) || key.len() > keys::MAX_KEY {
                 let told = self.teller.warn_there(
                     at,
                     format!(

@@ -11,10 +11,11 @@ use crate::convert::manifest::Rewrite;
 use crate::convert::path;
 use crate::convert::remark::shown;
 use crate::plan::KvVersion;
+use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// More files than this from one `find` are refused.
 const MAX_FOUND: usize = 2_000;
-use serde_json::Value as Json;
 
 impl Gatherer<'_, '_> {
     pub(super) fn find(&mut self, from: &From, find: &Find, store: usize) {
@@ -29,6 +30,12 @@ impl Gatherer<'_, '_> {
                 "which secrets it finds only the server knows: `--query-vault` writes each of them out",
             );
             self.out.missing.push(told);
+            if !from.rewrite.is_empty() {
+                self.teller.note_only(
+                    &format!("{}.rewrite", from.at),
+                    "renames what is found: so does `--query-vault`",
+                );
+            }
             return;
         }
         let result = self.found(find, &namespace, mount.as_deref(), kv, &at);
@@ -49,12 +56,9 @@ impl Gatherer<'_, '_> {
             let read = self.add(store, read);
             pairs.push((name, read));
         }
+        let mut taken = BTreeSet::new();
         for (name, read) in pairs {
-            let mut key = if from.rewrite.is_empty() {
-                keys::converted(&name, find.unicode)
-            } else {
-                name
-            };
+            let mut key = name;
             for (index, rewrite) in from.rewrite.iter().enumerate() {
                 let field = format!("{}.rewrite[{index}]", from.at);
                 match rewrite {
@@ -76,6 +80,15 @@ impl Gatherer<'_, '_> {
                         return;
                     }
                 }
+            }
+            key = match self.selected(from, key) {
+                Err(()) => return,
+                Ok(None) => continue,
+                Ok(Some(key)) if from.rewrite.is_empty() => keys::converted(&key, find.unicode),
+                Ok(Some(key)) => key,
+            };
+            if !taken.insert(key.clone()) {
+                self.collides(&key, &at);
             }
             // A whole secret is JSON: `Auto` leaves it, base64 is never right.
             if matches!(find.decode, Decode::Base64 | Decode::Base64Url) {

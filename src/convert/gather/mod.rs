@@ -14,6 +14,7 @@ use crate::convert::manifest::From;
 use crate::convert::manifest::FromWhat;
 use crate::convert::manifest::Remote;
 use crate::convert::manifest::Rewrite;
+use crate::convert::manifest::Select;
 use crate::convert::manifest::Spec;
 use crate::convert::manifest::StoreRef;
 use crate::convert::name;
@@ -25,8 +26,9 @@ use crate::convert::registry::Meant;
 use crate::convert::registry::Registry;
 use crate::convert::remark::Teller;
 use crate::convert::remark::shown;
+use crate::convert::store;
 use crate::secret::Fields;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// What stands for a key that the manifest leaves empty.
@@ -119,6 +121,8 @@ pub(super) struct Extract {
     pub(super) decode: Decode,
     /// What becomes of their names.
     pub(super) rename: Rename,
+    /// Which of them stay, by their new names.
+    pub(super) select: Vec<Select>,
 }
 
 /// Gathers.
@@ -141,27 +145,34 @@ impl Gatherer<'_, '_> {
         if let ([from], true) = (spec.data_from.as_slice(), spec.data.is_empty())
             && let FromWhat::Extract(remote) = &from.what
             && from.rewrite.is_empty()
+            && from.select.is_empty()
             && remote.property.is_none()
             && remote.decode == Decode::None
             && self.out.missing.is_empty()
         {
             self.out.mirror = (!self.out.reads.is_empty()).then_some(0);
         }
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         for entry in &spec.data {
             let store = entry.store.as_ref().or(spec.store.as_ref());
             let at = format!("{}.remoteRef", entry.at);
             let Some(store) = self.store(store, &entry.at) else {
                 continue;
             };
-            let Some(read) = self.reading(store, &entry.remote) else {
-                continue;
+            let read = match self.locate(store, &entry.remote) {
+                Ok(read) => self.add(store, read),
+                Err(message) => {
+                    let message = format!("`{}`: {message}", shown(&entry.key));
+                    let told = self.teller.warn_there(&entry.at, message);
+                    self.out.missing.push(told);
+                    continue;
+                }
             };
-            if !seen.insert(entry.key.as_str()) {
+            if let Some(before) = seen.insert(entry.key.as_str(), entry.at.as_str()) {
                 self.teller.warn(
                     &entry.at,
                     format!(
-                        "the key `{}` stands twice: the later one counts",
+                        "the key `{}` stands twice: this one counts, `{before}` does not",
                         shown(&entry.key)
                     ),
                 );
@@ -185,9 +196,13 @@ impl Gatherer<'_, '_> {
                     self.teller.warn(
                         &format!("{}.secretStoreRef", self.at),
                         format!(
-                            "the store `{}` is not among the manifests: give its manifest too, or fill in address and \
-                             login (`--mount-path`, `--kv-version` say where its secrets lie)",
-                            shown(&wanted.name)
+                            "{}: {} address and login (`--mount-path`, `--kv-version` say where its secrets lie)",
+                            store::missing(&wanted.name),
+                            if wanted.name.is_empty() {
+                                "fill in"
+                            } else {
+                                "give its manifest too, or fill in"
+                            }
                         ),
                     );
                 }
@@ -417,6 +432,13 @@ impl Gatherer<'_, '_> {
                 ),
             );
         }
+        if !from.select.is_empty() {
+            self.teller.warn(
+                &format!("{}.select", from.at),
+                "only the server knows which fields there are: none is left out; with `--query-vault` those that are \
+                 selected are written, and no other",
+            );
+        }
         if from
             .rewrite
             .iter()
@@ -430,6 +452,7 @@ impl Gatherer<'_, '_> {
             inside,
             decode: remote.decode,
             rename,
+            select: from.select.clone(),
         });
     }
 }

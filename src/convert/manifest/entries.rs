@@ -8,6 +8,7 @@ use super::FromWhat;
 use super::Merge;
 use super::Remote;
 use super::Rewrite;
+use super::Select;
 use super::StoreRef;
 use super::store_ref;
 use crate::convert::object::Object as Fields;
@@ -20,7 +21,13 @@ pub(super) fn entry(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<En
     let mut fields = Fields::of(node, at, teller);
     let key = fields.text("secretKey", teller);
     let remote = fields.object("remoteRef", teller);
-    let store = source_ref(&mut fields, teller).0;
+    let (store, generator) = source_ref(&mut fields, teller);
+    if generator.is_some() {
+        teller.warn(
+            &format!("{at}.sourceRef.generatorRef"),
+            "ignored, as by the operator: generators are for `dataFrom` alone",
+        );
+    }
     let found = match (key, remote) {
         (Some(key), Some(section)) => Some(Entry {
             at: at.to_owned(),
@@ -73,6 +80,16 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
     for (at, item) in fields.list("rewrite", teller) {
         rewrite.extend(rewrite_of(item, &at, teller));
     }
+    let mut select = Vec::new();
+    for (at, item) in fields.list("select", teller) {
+        select.extend(select_of(item, &at, teller));
+    }
+    let named = [
+        ("`extract`", extract.is_some()),
+        ("`find`", find.is_some()),
+        ("`generatorRef`", generator.is_some()),
+    ];
+    one_of(&named, at, teller);
     let what = match (extract, find, generator) {
         (Some(section), _, _) => FromWhat::Extract(remote_ref(section, teller)),
         (None, Some(section), _) => FromWhat::Find(find_of(section, teller)),
@@ -81,22 +98,84 @@ pub(super) fn from(node: &Node, at: &str, teller: &mut Teller<'_>) -> From {
         )),
         // Before version 1beta1 the key stood here.
         (None, None, None) => match fields.take("key") {
-            Some(_) => FromWhat::Extract(remote_ref(Fields::of(node, at, teller), teller)),
+            Some(_) => {
+                let mut old = Fields::of(node, at, teller);
+                for key in ["extract", "find", "sourceRef", "rewrite", "select"] {
+                    old.take(key);
+                }
+                // All that is left is told there.
+                fields.take_all();
+                FromWhat::Extract(remote_ref(old, teller))
+            }
             None => FromWhat::Nothing("neither `extract` nor `find`".to_owned()),
         },
     };
-    if node.get("key").is_some() {
-        for key in ["property", "version"] {
-            fields.take(key);
-        }
-    }
     fields.finish(teller);
     From {
         at: at.to_owned(),
         what,
         rewrite,
+        select,
         store,
     }
+}
+
+fn select_of(node: &Node, at: &str, teller: &mut Teller<'_>) -> Option<Select> {
+    let mut fields = Fields::of(node, at, teller);
+    let regexp = fields.filled("regexp", teller);
+    let names: Vec<String> = fields
+        .list("names", teller)
+        .into_iter()
+        .filter_map(|(_, name)| name.text())
+        .collect();
+    let operation = fields.text("operation", teller);
+    fields.finish(teller);
+    let includes = match operation.as_deref() {
+        Some("Include") => true,
+        Some("Exclude") => false,
+        other => {
+            let message = format!(
+                "`{}` is not `Include` or `Exclude`: left out",
+                shown(other.unwrap_or_default())
+            );
+            teller.warn(&format!("{at}.operation"), message);
+            return None;
+        }
+    };
+    if regexp.is_none() && names.is_empty() {
+        teller.warn(at, "neither `names` nor `regexp`: left out");
+        return None;
+    }
+    Some(Select {
+        names,
+        regexp,
+        includes,
+    })
+}
+
+/// Tells where several stand that the operator takes one of.
+fn one_of(named: &[(&str, bool)], at: &str, teller: &mut Teller<'_>) {
+    let there: Vec<&str> = named
+        .iter()
+        .filter_map(|(name, there)| there.then_some(*name))
+        .collect();
+    if let [first, _, ..] = there.as_slice() {
+        let message = format!(
+            "{} stand together, where the operator takes one: {first} counts",
+            there.join(", ")
+        );
+        teller.warn(at, message);
+    }
+}
+
+/// `emptyResultPolicy`, wherever it stands.
+fn empty_result(fields: &mut Fields<'_>, teller: &mut Teller<'_>) {
+    fields.default_only(
+        "emptyResultPolicy",
+        &["Fail"],
+        "a secret that is missing is an error of all that this manifest writes",
+        teller,
+    );
 }
 
 pub(super) fn find_of(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Find {
@@ -117,12 +196,19 @@ pub(super) fn find_of(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Find {
                 .push((key.to_owned(), node.text().unwrap_or_default()));
         }
     }
+    if find.regexp.is_some() && !find.tags.is_empty() {
+        teller.warn(
+            &fields.at_of("tags"),
+            "ignored, as by the operator: `name` counts",
+        );
+    }
     fields.default_only(
         "nullBytePolicy",
         &["Ignore"],
         "the daemon writes every byte",
         teller,
     );
+    empty_result(&mut fields, teller);
     fields.finish(teller);
     find
 }
@@ -133,14 +219,35 @@ pub(super) fn rewrite_of(node: &Node, at: &str, teller: &mut Teller<'_>) -> Opti
     let regexp = fields.object("regexp", teller);
     let transform = fields.take("transform");
     fields.finish(teller);
+    let named = [
+        ("`merge`", merge.is_some()),
+        ("`regexp`", regexp.is_some()),
+        ("`transform`", transform.is_some()),
+    ];
+    one_of(&named, at, teller);
     if let Some(mut section) = merge {
+        let mut choice = |key: &str, usual: &str, other: &str| {
+            let at = section.at_of(key);
+            let text = section.text(key, teller).unwrap_or_default();
+            if !text.is_empty() && text != usual && text != other {
+                let message = format!("`{}` is not a policy: taken as `{usual}`", shown(&text));
+                teller.warn(&at, message);
+            }
+            text == other
+        };
         let mut merge = Merge {
-            strict: section.text("priorityPolicy", teller).as_deref() != Some("IgnoreNotFound"),
-            ignore_conflicts: section.text("conflictPolicy", teller).as_deref() == Some("Ignore"),
+            strict: !choice("priorityPolicy", "Strict", "IgnoreNotFound"),
+            ignore_conflicts: choice("conflictPolicy", "Error", "Ignore"),
             ..Merge::default()
         };
-        let json = section.text("strategy", teller).as_deref() == Some("JSON");
+        let json = choice("strategy", "Extract", "JSON");
         let into = section.text("into", teller).unwrap_or_default();
+        if !json && !into.is_empty() {
+            teller.warn(
+                &section.at_of("into"),
+                "ignored, as by the operator: it is for the strategy `JSON`",
+            );
+        }
         merge.into = json.then_some(into);
         for (_, item) in section.list("priority", teller) {
             merge.priority.extend(item.text());
@@ -209,10 +316,7 @@ pub(super) fn remote_ref(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Rem
         "the daemon writes every byte",
         teller,
     );
-    // Seen around the old shape of `dataFrom`; looked at by whoever called.
-    for key in ["extract", "find", "sourceRef", "rewrite"] {
-        fields.take(key);
-    }
+    empty_result(&mut fields, teller);
     fields.finish(teller);
     remote
 }

@@ -83,7 +83,18 @@ pub(super) struct From {
     pub(super) at: String,
     pub(super) what: FromWhat,
     pub(super) rewrite: Vec<Rewrite>,
+    /// Applied after `rewrite`, each to what the one before left.
+    pub(super) select: Vec<Select>,
     pub(super) store: Option<StoreRef>,
+}
+
+/// A rule of `select`: which keys stay.
+#[derive(Clone, Debug)]
+pub(super) struct Select {
+    pub(super) names: Vec<String>,
+    pub(super) regexp: Option<String>,
+    /// `Include`: what matches stays; else (`Exclude`) it goes.
+    pub(super) includes: bool,
 }
 
 /// What an item of `dataFrom` takes.

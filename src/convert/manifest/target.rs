@@ -63,6 +63,13 @@ pub(super) fn template(mut fields: Fields<'_>, teller: &mut Teller<'_>) -> Templ
         kind: fields.text("type", teller).unwrap_or_default(),
         ..Template::default()
     };
+    // The mode of certificates is all that a type has to say about files.
+    if !matches!(template.kind.as_str(), "" | "Opaque" | "kubernetes.io/tls") {
+        teller.note_only(
+            &fields.at_of("type"),
+            format!("`{}`: a file has no type", shown(&template.kind)),
+        );
+    }
     let at = fields.at_of("engineVersion");
     match fields.text("engineVersion", teller).as_deref() {
         None | Some("" | "v2") => {}
@@ -140,6 +147,10 @@ pub(super) fn template_from(
             let mut item = Fields::of(item, &at, teller);
             let key = item.text("key", teller).unwrap_or_default();
             let form = item.text("templateAs", teller).unwrap_or_default();
+            if !["", "Values", "KeysAndValues"].contains(&form.as_str()) {
+                let message = format!("`{}` is not a form: taken as `Values`", shown(&form));
+                teller.warn(&item.at_of("templateAs"), message);
+            }
             item.finish(teller);
             items.push((key, form == "KeysAndValues"));
         }
@@ -162,9 +173,6 @@ pub(super) fn template_from(
     if is_data {
         into.extend(found);
     } else {
-        teller.note(
-            &format!("{at}.target"),
-            format!("`{}`: a file has none", shown(&target)),
-        );
+        teller.note(at, format!("for `{}`: a file has none", shown(&target)));
     }
 }

@@ -7,6 +7,7 @@ use crate::convert::gather::Datum;
 use crate::convert::gather::Gathered;
 use crate::convert::gather::Part;
 use crate::convert::gather::Value;
+use crate::convert::keys;
 use crate::convert::keys::Rename;
 use crate::convert::manifest::Decode;
 use crate::convert::name;
@@ -99,6 +100,10 @@ impl<'b> Builder<'b> {
         }
         self.gathered.extracts.iter().rev().find_map(|extract| {
             let field = extract.rename.undone(name)?;
+            // A rule that cannot be read is told where the secret is asked for.
+            if !keys::selected(&extract.select, name).unwrap_or(true) {
+                return None;
+            }
             let part = if extract.inside.is_empty() {
                 Part::Field {
                     field: field.clone(),
@@ -292,7 +297,8 @@ impl<'b> Builder<'b> {
         let mut used = BTreeSet::new();
         for wanted in templates {
             let references = template::references(&wanted.text);
-            if references.whole {
+            // Where it has no translation it shows nothing.
+            if references.whole && self.gathered.mirror.is_some() {
                 return;
             }
             used.extend(references.names);
@@ -358,7 +364,10 @@ struct Translation<'t, 'b>(&'t Builder<'b>);
 impl Names for Translation<'_, '_> {
     fn value(&self, name: &str, root: &str) -> Result<String, String> {
         match self.0.lookup(name) {
-            Some(value) => self.0.expression(&value, root),
+            Some(value) => self
+                .0
+                .expression(&value, root)
+                .map_err(|message| format!("`{}`: {message}", shown(name))),
             None if self
                 .0
                 .gathered

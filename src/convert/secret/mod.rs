@@ -82,7 +82,13 @@ pub(super) fn assemble(
         teller,
     );
     if has_files || others.is_empty() {
-        let off = (!has_files).then(|| "nothing of it could be carried over".to_owned());
+        let off = (!has_files).then(|| {
+            // Where a read failed, that is the reason, and it is told.
+            if gathered.unreadable.is_empty() {
+                teller.warn_there("", "commented out: nothing of it could be carried over");
+            }
+            "nothing of it could be carried over".to_owned()
+        });
         secrets.push(Secret {
             name: frame.name.clone(),
             off,

@@ -95,8 +95,14 @@ pub(super) fn app_role(mut section: Fields<'_>, keys: &mut Vec<Key>, teller: &mu
     mount(&mut section, "path", "approle", keys, teller);
     let inline = section.filled("roleId", teller).is_some();
     let role = if inline {
-        section.take("roleRef");
-        "the role ID stands in the manifest: put it into this variable".to_owned()
+        if section.take("roleRef").is_some() {
+            let at = section.at_of("roleRef");
+            teller.note_only(&at, "not used: the operator takes `roleId`");
+        }
+        teller.note_there(
+            &section.at_of("roleId"),
+            "the role ID stands in the manifest: put it into this variable",
+        )
     } else {
         held(&mut section, "roleRef", teller)
     };

@@ -95,14 +95,16 @@ pub(super) fn read(object: &Object, defaults: &Defaults, teller: &mut Teller<'_>
         (None, None) => {
             let names = provider.take_all();
             let name = names.first().map_or("none", |(key, _)| *key).to_owned();
-            teller.note_only(
-                "spec.provider",
-                format!("skipped: `{}` is no Vault", shown(&name)),
-            );
+            teller.note_only("", format!("skipped: `{}` is no Vault", shown(&name)));
             return Some(found(Provider::Other(name)));
         }
     };
-    provider.finish(teller);
+    for (other, _) in provider.take_all() {
+        teller.warn(
+            &format!("spec.provider.{}", shown(other)),
+            "left out: a store has one provider, and here the Vault is taken",
+        );
+    }
     for key in [
         "controller",
         "conditions",
@@ -138,10 +140,10 @@ pub(super) fn assumed(name: &str, defaults: &Defaults) -> Vault {
         .unwrap_or_else(|| "secret".to_owned());
     Vault {
         store: Store {
-            name: name.to_owned(),
+            name: if name.is_empty() { "unnamed" } else { name }.to_owned(),
             comments: vec![format!(
-                "the store `{}` is not among the manifests: its address and login are yours to fill in",
-                shown(name)
+                "{}: address and login are yours to fill in",
+                missing(name)
             )],
             keys: vec![
                 key("address", "${VAULT_ADDR}"),
@@ -156,6 +158,15 @@ pub(super) fn assumed(name: &str, defaults: &Defaults) -> Vault {
         path: Some(mount),
         kv,
         literal: false,
+    }
+}
+
+/// What is said of a store that no manifest describes.
+pub(super) fn missing(name: &str) -> String {
+    if name.is_empty() {
+        "no store is named".to_owned()
+    } else {
+        format!("the store `{}` is not among the manifests", shown(name))
     }
 }
 
@@ -199,11 +210,26 @@ fn vault(
             "the daemon sends no headers of its own",
         );
     }
-    for switch in ["readYourWrites", "forwardInconsistent"] {
-        fields.default_only(switch, &["false", "true"], "not a boolean", teller);
+    for (switch, meaning) in [
+        (
+            "readYourWrites",
+            "the daemon writes nothing to a server that it would have to read",
+        ),
+        (
+            "forwardInconsistent",
+            "not asked for: what a standby cannot answer yet is asked again",
+        ),
+    ] {
+        let at = fields.at_of(switch);
+        match fields.text(switch, teller).as_deref() {
+            None | Some("" | "false") => {}
+            Some("true") => teller.note_only(&at, meaning),
+            Some(other) => teller.warn(&at, format!("`{}`: not a boolean", shown(other))),
+        }
     }
-    // Only for PushSecret.
-    fields.take("checkAndSet");
+    if fields.take("checkAndSet").is_some() {
+        teller.note_only(&fields.at_of("checkAndSet"), "only for PushSecret");
+    }
     let path_at = fields.at_of("path");
     fields.finish(teller);
     // As the requests have it; one that leads nowhere is told where it is used.

@@ -39,6 +39,9 @@ pub(super) fn trust(
     let provider = fields.object("caProvider", teller);
     let file = format!("{home}/ca.crt");
     if let Some(bundle) = bundle {
+        if let Some(provider) = &provider {
+            teller.note_only(&provider.at, "not used: the operator takes `caBundle`");
+        }
         let mut comments = vec![teller.warn_there(&at, "put the certificates into this file")];
         match pem(&bundle) {
             Some(pem) => comments.push(pem),
@@ -65,6 +68,8 @@ pub(super) fn trust(
         tls.finish(teller);
         if !keys.iter().any(|key| key.name == "tlsClientCert") {
             client_files(&at, home, (&client, &private), keys, teller);
+        } else {
+            teller.note_only(&at, "not used: the login has a certificate");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Readers that never stop, during very many rotations: what they open is whole, never empty, has its
-//! mode; and how long two files of one secret differ.
+//! Readers that never stop, during very many rotations: what they look at and open is whole, never empty,
+//! has its mode and owner; and how long two files of one secret differ.
 //!
 //! The figures: `cargo test --lib files::tests::readers -- --nocapture`.
 
@@ -20,11 +20,26 @@ const ON_DISK: usize = 300;
 /// The files' names, and their modes.
 const FILES: [(&str, u32); 2] = [("cert", 0o644), ("key", 0o600)];
 
+/// Another user's, where they can be given away.
+fn owner() -> (u32, u32) {
+    if rustix::process::geteuid().is_root() {
+        (12345, 54321)
+    } else {
+        (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        )
+    }
+}
+
 fn targets(dir: &Path) -> Vec<Target> {
-    vec![
-        with_mode(dir.join("cert"), "0644"),
-        with_mode(dir.join("key"), "0600"),
-    ]
+    let (uid, gid) = owner();
+    let target = |(name, mode): (&str, u32)| Target {
+        owner: Some(uid),
+        group: Some(gid),
+        ..with_mode(dir.join(name), &format!("0{mode:o}"))
+    };
+    FILES.map(target).into()
 }
 
 /// More than a page, of a length that changes with the generation.
@@ -32,10 +47,16 @@ fn content(name: &str, generation: usize) -> String {
     format!("{name} {generation:08} ").repeat(300 + generation % 50)
 }
 
-/// The generation of an open file, once it is found whole and of its mode.
+/// Not empty, of its mode and its owner.
+fn assert_right(met: &fs::Metadata, name: &str, mode: u32) {
+    let is = (met.mode() & 0o7777, (met.uid(), met.gid()));
+    assert_eq!(is, (mode, owner()), "{name}");
+    assert!(met.len() > 0, "{name} is empty");
+}
+
+/// The generation of an open file, once it is found whole and right.
 fn generation(mut file: File, name: &str, mode: u32) -> usize {
-    let met = file.metadata().unwrap();
-    assert_eq!(met.mode() & 0o7777, mode, "{name}");
+    assert_right(&file.metadata().unwrap(), name, mode);
     let mut text = String::new();
     file.read_to_string(&mut text).unwrap();
     let number: usize = text[name.len() + 1..name.len() + 9].parse().unwrap();
@@ -56,14 +77,22 @@ fn rotate(home: &Home, switched: bool, rotations: usize) -> (usize, Vec<Duration
     let over = AtomicBool::new(false);
     let reads = AtomicUsize::new(0);
     let differed = thread::scope(|scope| {
-        // Opens by path, as everybody does.
+        // Looks and opens by path, as everybody does.
         scope.spawn(|| {
+            // Two switches overtook it on the way; there is a second between two of the daemon.
+            let missed = |error: std::io::Error| {
+                assert!(switched && error.kind() == ErrorKind::NotFound, "{error}");
+            };
             while !over.load(Ordering::Relaxed) {
                 for (name, mode) in FILES {
-                    match File::open(dir.join(name)) {
+                    let path = dir.join(name);
+                    match fs::metadata(&path) {
+                        Ok(met) => assert_right(&met, name, mode),
+                        Err(error) => missed(error),
+                    }
+                    match File::open(&path) {
                         Ok(file) => drop(generation(file, name, mode)),
-                        // Two switches overtook it on the way; there is a second between two of the daemon.
-                        Err(error) => assert!(switched && error.kind() == ErrorKind::NotFound),
+                        Err(error) => missed(error),
                     }
                     reads.fetch_add(1, Ordering::Relaxed);
                 }

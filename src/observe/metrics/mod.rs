@@ -3,6 +3,7 @@
 //! are never more series than the plan has secrets and stores; what leaves the plan loses its
 //! series.
 
+mod family;
 pub mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+pub use family::{Family, families};
 
 use crate::failure::ErrorType;
 use crate::observe::build_info::BUILD;
@@ -66,8 +69,16 @@ impl Metrics {
     /// Empty, but for the build information and what counts from zero.
     #[must_use]
     pub fn new() -> Self {
+        Self::declare(&mut Vec::new())
+    }
+
+    /// The same; what it declares is added to a list.
+    fn declare(families: &mut Vec<Family>) -> Self {
         let registry = Registry::new();
-        let with = Registrar(&registry);
+        let mut with = Registrar {
+            registry: &registry,
+            families,
+        };
         let metrics = Self {
             fetches: with.add(IntCounterVec::new(
                 Opts::new(
@@ -305,16 +316,20 @@ impl Default for Metrics {
     }
 }
 
-struct Registrar<'a>(&'a Registry);
+struct Registrar<'a> {
+    registry: &'a Registry,
+    families: &'a mut Vec<Family>,
+}
 
 impl Registrar<'_> {
     /// Registers what was just made.
     #[allow(clippy::expect_used)]
-    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+    fn add<C: Collector + Clone + 'static>(&mut self, made: prometheus::Result<C>) -> C {
         // Names and labels are constants, each used once: every test that makes a `Metrics`
         // proves that this cannot fire.
         let collector = made.expect("a metric's name or label is malformed");
-        self.0
+        self.families.extend(Family::of(&collector));
+        self.registry
             .register(Box::new(collector.clone()))
             .expect("a metric is registered twice");
         collector

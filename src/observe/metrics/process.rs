@@ -15,6 +15,37 @@ use rustix::time::{ClockId, clock_gettime};
 /// What the kernel shows to user space as ticks a second, on every architecture we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Name, kind and help of each.
+pub(super) const FAMILIES: [(&str, &str, &str); 7] = [
+    (
+        "process_cpu_seconds_total",
+        "counter",
+        "Processor time used, of user and system.",
+    ),
+    (
+        "process_max_fds",
+        "gauge",
+        "How many descriptors may be open.",
+    ),
+    (
+        "process_open_fds",
+        "gauge",
+        "How many descriptors are open.",
+    ),
+    ("process_resident_memory_bytes", "gauge", "Memory in use."),
+    (
+        "process_start_time_seconds",
+        "gauge",
+        "When the process started.",
+    ),
+    ("process_threads", "gauge", "How many threads there are."),
+    (
+        "process_virtual_memory_bytes",
+        "gauge",
+        "Address space in use.",
+    ),
+];
+
 /// The process as /proc shows it to itself.
 #[derive(Debug)]
 struct Own {
@@ -75,56 +106,24 @@ impl Own {
 pub(super) fn encode(page: &mut String) {
     let own = OWN.get_or_init(Own::open);
     let status = own.status();
-    let mut family = |name: &str, kind: &str, help: &str, value: Option<f64>| {
+    // In the order of FAMILIES.
+    let values = [
+        Some(seconds(ClockId::ProcessCPUTime)),
+        getrlimit(Resource::Nofile).current.map(float),
+        own.open_descriptors().map(float),
+        kibibytes(&status, "VmRSS:"),
+        own.started,
+        number(&status, "Threads:"),
+        kibibytes(&status, "VmSize:"),
+    ];
+    for ((name, kind, help), value) in FAMILIES.iter().zip(values) {
         if let Some(value) = value {
             let _ = write!(
                 page,
                 "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
             );
         }
-    };
-    family(
-        "process_cpu_seconds_total",
-        "counter",
-        "Processor time used, of user and system.",
-        Some(seconds(ClockId::ProcessCPUTime)),
-    );
-    family(
-        "process_max_fds",
-        "gauge",
-        "How many descriptors may be open.",
-        getrlimit(Resource::Nofile).current.map(float),
-    );
-    family(
-        "process_open_fds",
-        "gauge",
-        "How many descriptors are open.",
-        own.open_descriptors().map(float),
-    );
-    family(
-        "process_resident_memory_bytes",
-        "gauge",
-        "Memory in use.",
-        kibibytes(&status, "VmRSS:"),
-    );
-    family(
-        "process_start_time_seconds",
-        "gauge",
-        "When the process started.",
-        own.started,
-    );
-    family(
-        "process_threads",
-        "gauge",
-        "How many threads there are.",
-        number(&status, "Threads:"),
-    );
-    family(
-        "process_virtual_memory_bytes",
-        "gauge",
-        "Address space in use.",
-        kibibytes(&status, "VmSize:"),
-    );
+    }
 }
 
 fn seconds(clock: ClockId) -> f64 {

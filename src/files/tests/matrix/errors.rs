@@ -50,6 +50,11 @@ fn disturb(scene: Scene, faults: Faults, shown: usize) -> Result<Committed, Writ
     let next = worker.cycle();
     next.unwrap_or_else(|error| panic!("{about}, the next cycle: {error}"));
     scene.check_new(home, &about);
+    if scene.is_switched() && !scene.is_start() {
+        let mut left = scene.left_over(home);
+        left.retain(|name| !name::is_temporary(name.as_ref()));
+        assert_eq!(left, Vec::<String>::new(), "{about}: after the next cycle");
+    }
     scene.start_again(home, &about);
     done
 }

@@ -222,7 +222,12 @@ fn a_request_that_goes_out_again_is_counted() {
     let request = Request::get("/v1/a", TIMEOUT);
     let sent = server.http().send_counted(&request, &mut || again += 1);
     assert!(sent.is_err());
-    assert_eq!(server.requests().len(), 1 + again);
+    // One that meets a connection as it closes is counted, though the server may not have read it.
+    let read = server.requests().len();
+    assert!(
+        (2..=1 + again).contains(&read),
+        "{read} read, {again} again"
+    );
 }
 
 #[test]
