@@ -67,6 +67,7 @@ fuzz:
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz any
 	mkdir -p $(addprefix tests/fuzz/corpus/,$(FUZZED)) tests/fuzz/artifacts
 	printf '%s\n' $(FUZZED) | xargs -P 2 -I @ sh -c 'cd tests/fuzz && FUZZ_TARGET=@ $(FUZZ) corpus/@ seeds/@ \
+	  $$(test -f dictionaries/@.dict && echo -dict=dictionaries/@.dict) \
 	  -artifact_prefix=artifacts/@- -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=65536 \
 	  -verbosity=0 -print_final_stats=1 >artifacts/@.log 2>&1 \
 	  && echo "@: $$(sed -n "s/^stat::number_of_executed_units: *//p" artifacts/@.log) inputs, nothing found" \

@@ -4,16 +4,17 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use secrets_sync::clock::Tick;
 use secrets_sync::config::{Environment, SAMPLE, daemon_settings, duration, expand};
 use secrets_sync::convert::{Dialect, Input, Options, Weight};
 use secrets_sync::files::{Mode, TargetPath};
-use secrets_sync::observe::StatusDocument;
+use secrets_sync::observe::status_file;
 use secrets_sync::plan::{self, KvVersion, Purpose, SessionKey, Source};
 use secrets_sync::printable;
 use secrets_sync::render::{Content, Data, Encoding, FieldPath, Format, Limits, Template, render};
 use secrets_sync::secret::Fields;
 use secrets_sync::store::vault::answer::{Meaning, Operation, meaning};
-use secrets_sync::store::vault::kv;
+use secrets_sync::store::vault::{kv, token};
 
 /// A credential of the environment, which no input holds: it must not be in any text.
 const SET: &str = "hvs.SETsetSETsetSETset";
@@ -273,6 +274,14 @@ pub(crate) fn answers(data: &[u8]) {
             assert!(found != Meaning::Good || (200..300).contains(&status));
         }
     }
+    // What a body tells of a token's life, however long or short that is.
+    for operation in [Operation::Login, Operation::LookupSelf, Operation::Renew] {
+        for chance in [0.0, 0.999] {
+            let told = Tick::from_start(Duration::from_secs(1_000));
+            let due = token::due(operation, body, told, chance);
+            assert!(due.is_none_or(|due| due >= told), "{due:?}");
+        }
+    }
     for (version, metadata) in [
         (KvVersion::V1, false),
         (KvVersion::V2, false),
@@ -306,20 +315,22 @@ fn source(key: &str, version: KvVersion, metadata: bool) -> Source {
     }
 }
 
-/// A status document that is read says the same when it is written again; no text of it can do anything
-/// to a terminal.
+/// A status file that is read says the same when it is written again; no text of it, or about it, can do
+/// anything to a terminal.
 pub(crate) fn status(data: &[u8]) {
-    let Ok(document) = serde_json::from_slice::<StatusDocument>(data) else {
-        return;
+    let safe = |text: &str| {
+        let shown = printable::printable(text);
+        assert!(!shown.contains(printable::is_unsafe), "{shown:?}");
+    };
+    let document = match status_file::parse(data) {
+        Ok(document) => document,
+        Err(why) => return safe(&why),
     };
     let written = serde_json::to_vec(&document).unwrap();
-    assert_eq!(
-        serde_json::from_slice::<StatusDocument>(&written).unwrap(),
-        document
-    );
+    assert_eq!(status_file::parse(&written).as_ref(), Ok(&document));
     for secret in &document.secrets {
-        let shown = printable::printable(&secret.name);
-        assert!(!shown.contains(printable::is_unsafe), "{shown:?}");
+        safe(&secret.name);
+        safe(secret.error.as_deref().unwrap_or_default());
     }
 }
 

@@ -91,7 +91,10 @@ impl StatusLock {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return match flock(&file, FlockOperation::NonBlockingLockShared) {
-                    Ok(()) => Ok(LockAttempt::HeldByReaders),
+                    Ok(()) => {
+                        let_go(&file);
+                        Ok(LockAttempt::HeldByReaders)
+                    }
                     Err(Errno::WOULDBLOCK) => Ok(LockAttempt::HeldByDaemon),
                     Err(error) => Err(error.into()),
                 };
@@ -133,6 +136,19 @@ impl StatusLock {
             _ => false,
         }
     }
+}
+
+impl Drop for StatusLock {
+    fn drop(&mut self) {
+        if let Some(held) = &self.held {
+            let_go(held);
+        }
+    }
+}
+
+/// Outright, whoever else holds the descriptor: a process that is just being started does.
+fn let_go(file: &File) {
+    let _ = flock(file, FlockOperation::Unlock);
 }
 
 /// When to try again, and when to give up: for five seconds every try is waited for; then the
@@ -219,7 +235,7 @@ mod tests {
         flock(&reader, FlockOperation::LockShared).unwrap();
         assert_eq!(lock.try_acquire(), LockAttempt::HeldByReaders);
         assert!(!lock.is_held());
-        drop(reader);
+        let_go(&reader);
         assert_eq!(lock.try_acquire(), LockAttempt::Held);
     }
 

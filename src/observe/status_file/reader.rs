@@ -185,8 +185,17 @@ fn document(file: File, now: SystemTime) -> Result<StatusDocument, String> {
     if bytes.len() as u64 > LARGEST {
         return Err("it is larger than any status".to_owned());
     }
+    parse(&bytes)
+}
+
+/// Reads the text of a status file.
+///
+/// # Errors
+///
+/// What is wrong with it, in one line. It may quote the file: who shows it makes it fit to be shown.
+pub fn parse(bytes: &[u8]) -> Result<StatusDocument, String> {
     let document: StatusDocument =
-        serde_json::from_slice(&bytes).map_err(|error| format!("it is not a status: {error}"))?;
+        serde_json::from_slice(bytes).map_err(|error| format!("it is not a status: {error}"))?;
     if document.schema != 1 {
         return Err(format!(
             "it has schema {}, of which this version knows nothing",

@@ -20,7 +20,7 @@ pub mod kv;
 mod session;
 mod store;
 mod teller;
-mod token;
+pub mod token;
 mod unwrapped;
 mod upkeep;
 mod wire;

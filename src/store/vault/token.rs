@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::envelope::{AuthBlock, TokenBlock};
+use super::answer::Operation;
+use super::envelope::{AuthBlock, Envelope, TokenBlock};
 use crate::clock::Tick;
 use crate::secret::SecretString;
 
@@ -175,6 +176,28 @@ pub(super) fn upkeep(facts: &Facts, chance: f64) -> Upkeep {
     } else {
         before_the_end(facts, chance)
     }
+}
+
+/// When a token needs its next renewal or login, as the body of a login, renewal or look-up tells that came at
+/// `told`: `None` where it never does, or where the body tells of no token. `chance` is in `0.0..1.0`.
+#[must_use]
+pub fn due(operation: Operation, body: &[u8], told: Tick, chance: f64) -> Option<Tick> {
+    let envelope = Envelope::parse(body)?;
+    let facts = match operation {
+        Operation::Login => Facts::of_login(told, &envelope.auth()?),
+        Operation::LookupSelf => Facts::of_lookup(told, &envelope.data_as::<TokenBlock>()?, true),
+        // Only of a token that ends.
+        Operation::Renew => {
+            let before = Facts {
+                ttl: Some(Duration::from_secs(1)),
+                by_login: true,
+                ..Facts::unknown(told)
+            };
+            before.renewed(told, &envelope.auth()?).0
+        }
+        Operation::Read | Operation::Unwrap | Operation::Revoke => return None,
+    };
+    upkeep(&facts, chance).due()
 }
 
 /// The server tells whole seconds, rounded: so much less may be left.
