@@ -12,56 +12,19 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, chown};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
-use support::{Daemon, OpenBao, SOON, Signal};
+use support::{Daemon, OpenBao, SOON, Search, Signal};
 
 /// Unlike anything else: 32 letters and digits.
 fn canary() -> String {
     std::iter::repeat_with(fastrand::alphanumeric)
         .take(32)
         .collect()
-}
-
-/// Many values at once: by their first four bytes, that is, nearly nothing is compared.
-struct Search<'a> {
-    values: &'a [&'a str],
-    begins: BTreeMap<[u8; 4], Vec<usize>>,
-    second: Box<[bool; 65_536]>,
-}
-
-impl<'a> Search<'a> {
-    fn new(values: &'a [&'a str]) -> Self {
-        let mut begins: BTreeMap<[u8; 4], Vec<usize>> = BTreeMap::new();
-        let mut second = Box::new([false; 65_536]);
-        for (index, value) in values.iter().enumerate() {
-            let first = value.as_bytes()[..4].try_into().unwrap();
-            begins.entry(first).or_default().push(index);
-            second[usize::from(u16::from_le_bytes([first[0], first[1]]))] = true;
-        }
-        Self {
-            values,
-            begins,
-            second,
-        }
-    }
-
-    /// The index of each value found, as often as it is found.
-    fn in_bytes(&self, bytes: &[u8]) -> Vec<usize> {
-        let mut found = Vec::new();
-        for (at, pair) in bytes.windows(2).enumerate() {
-            if !self.second[usize::from(u16::from_le_bytes([pair[0], pair[1]]))] {
-                continue;
-            }
-            let rest = &bytes[at..];
-            let begins = rest.get(..4).and_then(|first| self.begins.get(first));
-            let here = begins.into_iter().flatten().copied();
-            found.extend(here.filter(|index| rest.starts_with(self.values[*index].as_bytes())));
-        }
-        found
-    }
 }
 
 /// How often each value stands in the memory of a process, by kind of region; `None` where the
@@ -71,7 +34,7 @@ fn remains(pid: u32, values: &[&str]) -> Option<Vec<BTreeMap<String, usize>>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let mut found = vec![BTreeMap::new(); values.len()];
     let mut looked = 0;
-    let search = Search::new(values);
+    let search = Search::new(values.iter().copied());
     for line in maps.lines() {
         let mut fields = line.split_ascii_whitespace();
         let (range, rights) = (fields.next()?, fields.next()?);
@@ -87,7 +50,7 @@ fn remains(pid: u32, values: &[&str]) -> Option<Vec<BTreeMap<String, usize>>> {
             continue;
         }
         looked += bytes.len();
-        for value in search.in_bytes(&bytes) {
+        for (_, value) in search.all(&bytes) {
             *found[value].entry(kind.clone()).or_insert(0) += 1;
         }
     }
@@ -295,28 +258,104 @@ fn credentials_of_the_environment_are_wiped_where_others_could_look() {
     });
 }
 
-#[test]
-fn a_crash_leaves_no_core() {
+/// A daemon with one secret, under a program such as `prlimit` with its arguments.
+fn under(program: &str, args: &[&str]) -> support::Setup {
     let bao = OpenBao::shared();
     let mount = bao.fresh_kv(2);
     bao.kv2_put(&mount, "a", &json!({ "x": canary() }));
-    let mut daemon = Daemon::new(&format!(
+    let mut setup = Daemon::new(&format!(
         "secretStore: {{ address: '{}', authMethod: token, token: root, mountPath: {mount} }}\n\
-         secrets: [{{ name: a, key: a, files: [{{ path: @DIR@/a, field: x }}] }}]\n",
+         secrets: [{{ name: a, key: a, files: [{{ path: @DIR@/out/a, field: x }}] }}]\n",
         bao.address(),
     ))
-    .start();
+    .program(Path::new(program));
+    for arg in args {
+        setup = setup.arg(arg);
+    }
+    setup.arg(env!("CARGO_BIN_EXE_secrets-sync"))
+}
+
+#[test]
+fn a_crash_leaves_no_core_where_others_leave_theirs() {
+    let limit = ["--core=unlimited:unlimited"];
+    let control = Command::new("/usr/bin/prlimit")
+        .args(limit)
+        .args(["sh", "-c", "kill -ABRT $$"])
+        .current_dir(tempfile::tempdir().unwrap().path())
+        .status();
+    let others_do = control.is_ok_and(|status| status.core_dumped());
+    if !others_do {
+        skip!("no program leaves a core here");
+    }
+    for signal in [Signal::ABORT, Signal::QUIT] {
+        let mut daemon = under("/usr/bin/prlimit", &limit).start();
+        daemon.wait_ready(SOON);
+        daemon.signal(signal);
+        let status = daemon.wait_exit(SOON);
+        assert!(
+            status.signal() == Some(signal.as_raw()) && !status.core_dumped(),
+            "{status:?}"
+        );
+        let names: Vec<_> = fs::read_dir(daemon.dir())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name.to_string_lossy().starts_with("core"))
+            .collect();
+        assert!(names.is_empty(), "{names:?}");
+    }
+}
+
+#[test]
+fn another_process_of_its_own_user_can_look_at_neither_its_memory_nor_its_environment() {
+    const NOBODY: u32 = 65_534;
+    let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    if !rustix::process::getuid().is_root() {
+        skip!("only root can become another user");
+    }
+    let setup = under("/usr/bin/setpriv", &as_nobody);
+    for entry in [setup.dir().to_owned(), setup.path("config.yaml")] {
+        chown(entry, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let daemon = setup
+        .without_notify()
+        .env("OTHER_TOKEN", "of-the-environment")
+        .start();
     daemon.wait_ready(SOON);
-    daemon.signal(Signal::ABORT);
-    let status = daemon.wait_exit(SOON);
+    let look = |script: &str| {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.args(as_nobody).args(["sh", "-c", script]);
+        command.output().unwrap()
+    };
+    let proc = format!("/proc/{}", daemon.pid());
+    let uid = fs::read_to_string(format!("{proc}/status")).unwrap();
     assert!(
-        status.signal() == Some(6) && !status.core_dumped(),
-        "{status:?}"
+        uid.contains("\nUid:\t65534\t65534\t65534\t65534\n"),
+        "{uid}"
     );
-    let names: Vec<_> = fs::read_dir(daemon.dir())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .filter(|name| name.to_string_lossy().starts_with("core"))
-        .collect();
-    assert!(names.is_empty(), "{names:?}");
+    // Its own memory it could still reach, to wipe its environment there.
+    let environ = fs::read(format!("{proc}/environ")).unwrap();
+    let environ = String::from_utf8_lossy(&environ);
+    assert!(
+        environ.contains("OTHER_TOKEN=\0") && !environ.contains("of-the-"),
+        "{environ}"
+    );
+    // The way to look works: on a process of the same user that does not mind.
+    assert!(
+        look("cat /proc/$$/environ && head -c 0 /proc/$$/mem")
+            .status
+            .success()
+    );
+    for way in [
+        format!("cat {proc}/environ"),
+        format!("head -c 1 {proc}/mem"),
+        format!("cat {proc}/maps"),
+        format!("ls {proc}/fd/"),
+        format!("cat {proc}/root/etc/hostname"),
+    ] {
+        let looked = look(&way);
+        assert!(
+            !looked.status.success() && looked.stdout.is_empty(),
+            "{way}: {looked:?}"
+        );
+    }
 }

@@ -59,6 +59,69 @@ fn a_namespace_is_a_world_of_its_own() {
 }
 
 #[test]
+fn a_run_that_shows_a_remembered_value_fails_its_test_in_every_spelling_and_place() {
+    let value = "leak <of> a line\n\"test\"/é+1";
+    support::canary::remember(value);
+    let spellings = support::canary::spellings(value);
+    assert!(spellings.len() > 12, "{spellings:?}");
+    for said in [
+        value.to_owned(),
+        "leak <of> a line".to_owned(),
+        json!({ "x": value }).to_string(),
+        "leak \\u003cof\\u003e a line".to_owned(),
+        format!("{value:?}"),
+        format!("{:?}", value.as_bytes()),
+        "leak%20%3Cof%3E%20a%20line%0A%22test%22".to_owned() + "%2F%C3%A9%2B1",
+        base64(0, value),
+        base64(1, value),
+        base64(2, value),
+        value.bytes().map(|byte| format!("{byte:02x}")).collect(),
+    ] {
+        assert!(spellings.iter().any(|one| said.contains(one)), "{said}");
+    }
+    let fails =
+        |test: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).is_err();
+    let sh = Path::new("/bin/sh");
+    let says = |script: &str| {
+        let setup = Daemon::bare()
+            .program(sh)
+            .arg("-c")
+            .any_stdout()
+            .any_stderr();
+        setup.run(&[script]);
+    };
+    let encoded = base64(1, value);
+    assert!(!fails(&|| says("echo nothing")));
+    assert!(fails(&|| says(&format!("echo {encoded}"))));
+    assert!(fails(&|| says(&format!("echo {encoded} >&2"))));
+    // As a daemon, in what it says, shows in its status, and leaves.
+    let runs = |script: &str, until: &str| {
+        let daemon = Daemon::bare().program(sh).arg("-c").arg(script).start();
+        daemon.wait_for_log(SOON, |line| line.raw == until);
+    };
+    assert!(!fails(&|| runs("echo up >&2; sleep 60", "up")));
+    assert!(fails(&|| runs(
+        &format!("echo {encoded} >&2; echo up >&2; sleep 60"),
+        "up"
+    )));
+    let status = format!("echo {encoded} > status.json; echo up >&2; sleep 60");
+    assert!(fails(&|| runs(&status, "up")));
+    assert!(fails(&|| runs(
+        "echo > core.7; echo up >&2; sleep 60",
+        "up"
+    )));
+    support::canary::allow(value, "it is this test's");
+    assert!(!fails(&|| says(&format!("echo {encoded}"))));
+}
+
+/// The value in base64 behind `skip` other bytes.
+fn base64(skip: usize, value: &str) -> String {
+    use base64::Engine as _;
+    let bytes = [&b"xx"[..skip], value.as_bytes()].concat();
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[test]
 fn approle_logs_in_and_its_wrapped_secret_id_unwraps_once() {
     let bao = OpenBao::shared();
     let mount = bao.fresh_kv(2);

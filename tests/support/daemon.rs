@@ -245,6 +245,8 @@ impl Daemon {
         let mut command = self.setup.command();
         command.args(args);
         let ended = process::complete(command, SOON).expect("start secrets-sync");
+        canary::assert_absent("standard output", &ended.stdout);
+        canary::assert_absent("standard error", &ended.stderr);
         let status = ended.status.and_then(|status| status.code());
         (status.unwrap_or(-1), ended.stdout, ended.stderr)
     }
@@ -299,36 +301,66 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// All that a run shows to others, by where: what is asked of a process that lives, now.
+    fn shown(&mut self) -> Vec<(String, String)> {
+        let mut shown = Vec::new();
+        let mut see = |place: &str, bytes: Vec<u8>| {
+            shown.push((
+                place.to_owned(),
+                String::from_utf8_lossy(&bytes).into_owned(),
+            ));
+        };
+        for name in ["environ", "cmdline", "comm"] {
+            see(name, fs::read(self.proc(name)).unwrap_or_default());
+        }
+        let status = self.path("status.json");
+        see("the status file", fs::read(status).unwrap_or_default());
+        let answers = self.is_running() && !process::stands_still(self.pid());
+        if let (true, true) = (answers, self.setup.metrics.is_some()) {
+            for target in ["/metrics", "/status", "/", "/ready", "/health"] {
+                let page = self.endpoint().glance(target);
+                see(target, page.map(|page| page.body).unwrap_or_default());
+            }
+        }
+        see(
+            "what systemd hears",
+            self.notifications().join("\n").into_bytes(),
+        );
+        shown
+    }
+
+    /// No core was left where one would be.
+    fn assert_no_core(&self) {
+        let names = fs::read_dir(self.dir()).into_iter().flatten().flatten();
+        let core = names
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .find(|name| name == "core" || name.starts_with("core."));
+        assert_eq!(core, None, "a core dump in its directory");
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let seen: Vec<(&str, String)> = ["environ", "cmdline", "comm"]
-            .into_iter()
-            .filter_map(|name| {
-                let bytes = fs::read(format!("/proc/{}/{name}", self.child.id())).ok()?;
-                Some((name, String::from_utf8_lossy(&bytes).into_owned()))
-            })
-            .chain([(
-                "the status",
-                fs::read_to_string(self.path("status.json")).unwrap_or_default(),
-            )])
-            .collect();
-        process::kill(&mut self.child);
-        if !std::thread::panicking() {
-            self.log.wait_for_end(Duration::from_secs(1));
-            for (place, text) in seen {
-                canary::assert_absent(place, &text);
-            }
-            canary::assert_absent("the log", &self.log.text());
-            canary::assert_absent("standard output", &self.stdout.text());
-        }
         if std::thread::panicking() {
+            process::kill(&mut self.child);
             self.log.wait_for_end(Duration::from_secs(1));
             eprintln!(
                 "--- secrets-sync in {} said:\n{}---",
                 self.dir().display(),
                 self.log.text()
             );
+            return;
         }
+        let shown = self.shown();
+        process::kill(&mut self.child);
+        self.log.wait_for_end(Duration::from_secs(1));
+        for (place, text) in shown {
+            canary::assert_absent(&place, &text);
+        }
+        canary::assert_absent("the log", &self.log.text());
+        canary::assert_absent("standard output", &self.stdout.text());
+        self.assert_no_core();
     }
 }
 

@@ -95,6 +95,14 @@ impl Endpoint {
         receive(&mut stream)
     }
 
+    /// `GET target` of a server that may be in trouble, which is not waited for.
+    pub(super) fn glance(&self, target: &str) -> io::Result<Answer> {
+        let mut stream = BufReader::new(self.connect(Duration::from_secs(1))?);
+        let headers = [("Connection", "close")];
+        send(stream.get_mut(), "GET", target, &headers, b"")?;
+        receive(&mut stream)
+    }
+
     /// `GET target`.
     #[track_caller]
     pub fn get(&self, target: &str) -> Answer {

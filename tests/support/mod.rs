@@ -9,6 +9,8 @@
 //! * [`Daemon`]: the binary as a daemon ([`Setup::start`]) or for one answer ([`Setup::run`]).
 //! * [`ScriptedServer`] and [`CountingProxy`]: answers from a closure; what was asked, and when.
 //! * [`Certs`]: an authority and its certificates. [`ports::reserve`]: a port nobody answers on.
+//! * [`canary`]: every run is searched for every secret of its test program, by itself;
+//!   `canary::allow` takes one value out, with a reason.
 //! * [`skip!`](crate::skip): a test that cannot run here says so, and the check counts it.
 //!
 //! Every run of the binary is searched for the secrets and tokens that the harness knows of.
@@ -32,7 +34,7 @@
     reason = "a test fails by panicking, and what it prints explains the failure"
 )]
 
-mod canary;
+pub mod canary;
 mod certs;
 pub mod commands;
 mod daemon;
@@ -43,6 +45,7 @@ pub mod ports;
 pub mod process;
 mod proxy;
 mod scripted;
+mod search;
 mod setup;
 pub mod wire;
 
@@ -57,6 +60,7 @@ pub use openbao::{Agent, Api, OpenBao, Shared};
 pub use proxy::CountingProxy;
 pub use rustix::process::Signal;
 pub use scripted::{Action, Request, Response, ScriptedServer};
+pub use search::Search;
 pub use setup::{Finished, Setup};
 
 /// How long a test waits for what should come at once. Generous: it is only ever used up by a

@@ -91,6 +91,7 @@ fn exchange(
     if let Some(token) = request.header("x-vault-token") {
         super::canary::remember(token);
     }
+    super::canary::remember_answer(&request.json());
     let headers: Vec<_> = request
         .headers
         .iter()
@@ -105,6 +106,7 @@ fn exchange(
         &request.body,
     )?;
     let answer = http::receive(&mut stream)?;
+    super::canary::remember_answer(&answer.json());
     if !answer
         .header("connection")
         .is_some_and(|value| value.eq_ignore_ascii_case("close"))
