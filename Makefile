@@ -44,7 +44,9 @@ help:
 demo: $(NEEDS_BAO)
 	@contrib/demo/demo.sh
 
-# `--all-targets` leaves the examples in the documentation out, so they run of their own.
+# `--all-targets` leaves the examples in the documentation out, so they run of their own. Most tests wait for a server or
+# a clock most of the time, so there are two a processor.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 test: $(NEEDS_BAO)
 	cargo test --locked --all-targets --no-fail-fast
 	cargo test --locked --doc
