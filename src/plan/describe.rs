@@ -44,7 +44,7 @@ pub fn describe(plan: &Plan) -> String {
     if plan.secrets.is_empty() {
         line(&mut out, 2, "none");
     }
-    out
+    plan.hidden.mask(&out).into_owned()
 }
 
 fn line(out: &mut String, indent: usize, text: &str) {

@@ -443,6 +443,7 @@ mod tests {
                 .map(|(name, optional)| secret(name, *optional))
                 .collect(),
             notices: Vec::new(),
+            hidden: crate::config::Hidden::default(),
         }
     }
 
@@ -482,6 +483,7 @@ mod tests {
                 message: "no".into(),
                 remedy: None,
                 retry: Retry::Settled,
+                is_halfway: false,
             },
             attempt: 1,
             took: Duration::ZERO,
