@@ -9,6 +9,7 @@ pub mod quiet;
 pub mod status;
 pub mod status_file;
 pub mod systemd;
+pub mod view;
 
 pub use metrics::Metrics;
-pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};
+pub use status::{ConfigEntry, SecretEntry, SessionEntry, StatusDocument, StoreEntry};

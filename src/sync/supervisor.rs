@@ -14,6 +14,7 @@ use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
+use super::schedule::Reason;
 use super::signals::Signal;
 use super::state::{State, stalled};
 use super::watch::{Watch, Watched};
@@ -94,6 +95,8 @@ pub struct Supervisor {
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
     shown: Tick,
+    /// The stores as they were shown.
+    shown_stores: Vec<StoreStatus>,
 }
 
 impl Supervisor {
@@ -127,6 +130,7 @@ impl Supervisor {
             woken: Tick::default(),
             changed_since: Some(now),
             shown: Tick::default(),
+            shown_stores: Vec::new(),
             file: start.file,
             environment: start.environment,
             daemon: start.daemon,
@@ -214,8 +218,11 @@ impl Supervisor {
         let stores = self.stores.status();
         self.show_stores(&stores);
         let noticed = self.outlook.turn(now);
-        // A lease on disk ends without an event.
-        if noticed || self.state.is_ready(now) != self.outlook.shows_ready() {
+        // A lease on disk ends without an event, and a token is renewed without one.
+        if noticed
+            || stores != self.shown_stores
+            || self.state.is_ready(now) != self.outlook.shows_ready()
+        {
             self.changed_since.get_or_insert(now);
         }
     }
@@ -265,7 +272,7 @@ impl Supervisor {
             self.outlook
                 .metrics()
                 .failed(&known.labels, failure.error_type);
-            known.fail(failure, Some(next));
+            known.fail(failure, Some(next), Reason::Thread, 1);
         }
         self.changed_since.get_or_insert(now);
     }
@@ -324,12 +331,15 @@ impl Supervisor {
             self.metrics().breaker(&store.name, store.breaker);
         }
         let sessions = stores.iter().flat_map(|store| &store.sessions);
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         self.metrics()
             .token_expiries(sessions.filter_map(|session| {
                 let SessionKey {
                     store, credentials, ..
                 } = &session.key;
-                Some((&**store, &**credentials, session.expires?))
+                // A server may say any number: beyond the calendar is never.
+                let expires = wall.checked_add(session.expires?.since(now))?;
+                Some((&**store, &**credentials, expires))
             }));
     }
 
@@ -351,6 +361,7 @@ impl Supervisor {
         self.metrics().secrets(configured, synced);
         self.state.set_notices(self.outlook.notices());
         let document = self.state.document(&stores, now, self.clock.wall());
+        self.shown_stores = stores;
         self.outlook.show(document, now);
     }
 
