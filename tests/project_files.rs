@@ -334,7 +334,7 @@ fn the_notices_are_those_of_the_crates_that_are_linked() {
         said.stdout == kept,
         "the crates have changed: run `make notices`"
     );
-    for crate_name in ["ureq ", "rustls ", "serde_yaml ", "musl, https"] {
+    for crate_name in ["ureq ", "rustls ", "yaml_serde ", "musl, https"] {
         assert!(kept.contains(crate_name), "{crate_name}");
     }
 }
