@@ -2,6 +2,7 @@
 //! decides nothing, and never holds a value of a secret.
 
 pub mod build_info;
+pub mod details;
 pub mod http;
 pub mod log;
 pub mod metrics;

@@ -223,7 +223,9 @@ fn describe_output(output: &Output) -> String {
     text
 }
 
-fn content(output: &Output) -> String {
+/// What is written there, in words: `template tls.crt`.
+#[must_use]
+pub fn content(output: &Output) -> String {
     match &output.content {
         Content::Template(_) => match &output.template {
             Some(name) => format!("template {name}"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Growth};
 use crate::failure::Retry;
+use crate::observe::status::reason;
 use crate::plan::{Daemon, Interval};
 
 /// No refresh follows another more closely than this.
@@ -31,6 +32,25 @@ pub(super) enum Reason {
     Once,
     /// Its thread could not be started.
     Thread,
+}
+
+impl Reason {
+    /// The word of the status and of attempts; who is to be woken waits for a login, unless the store
+    /// is away.
+    #[must_use]
+    pub(super) fn word(self, store_is_away: bool) -> &'static str {
+        match self {
+            Self::Interval => reason::INTERVAL,
+            Self::Lease => reason::LEASE,
+            Self::Backoff => reason::BACKOFF,
+            Self::Asked => reason::ASKED,
+            Self::Settled => reason::SETTLED,
+            Self::Once => reason::ONCE,
+            Self::Thread => reason::THREAD,
+            Self::Woken if store_is_away => reason::STORE,
+            Self::Woken => reason::SESSION,
+        }
+    }
 }
 
 /// How a secret's tries are spaced.

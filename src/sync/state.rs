@@ -10,8 +10,8 @@ use super::schedule::Reason;
 use crate::clock::Tick;
 use crate::config::show_duration;
 use crate::failure::{ErrorType, Failure};
+use crate::observe::details::Attempt;
 use crate::observe::metrics::SecretLabels;
-use crate::observe::status::reason;
 use crate::observe::{ConfigEntry, SecretEntry, SessionEntry, StatusDocument, StoreEntry};
 use crate::plan::{Interval, Plan, Secret};
 use crate::store::{BreakerState, SessionStatus, StoreStatus};
@@ -361,26 +361,69 @@ impl Known {
     }
 
     fn next_reason(&self, stores: &[StoreStatus]) -> Option<&'static str> {
-        Some(match self.reason? {
-            Reason::Interval => reason::INTERVAL,
-            Reason::Lease => reason::LEASE,
-            Reason::Backoff => reason::BACKOFF,
-            Reason::Asked => reason::ASKED,
-            Reason::Settled => reason::SETTLED,
-            Reason::Once => reason::ONCE,
-            Reason::Thread => reason::THREAD,
-            // Who waits for a login waits for the store too, while that is away.
-            Reason::Woken => {
-                let sources = &self.secret.sources;
-                let away = stores.iter().any(|store| {
-                    store.breaker != BreakerState::Closed
-                        && sources
-                            .iter()
-                            .any(|source| source.session.store == store.name)
-                });
-                if away { reason::STORE } else { reason::SESSION }
-            }
+        Some(self.reason?.word(self.is_away(stores)))
+    }
+
+    /// Whether a store of it is not to be asked now.
+    fn is_away(&self, stores: &[StoreStatus]) -> bool {
+        stores.iter().any(|store| {
+            store.breaker != BreakerState::Closed
+                && self
+                    .secret
+                    .sources
+                    .iter()
+                    .any(|source| source.session.store == store.name)
         })
+    }
+
+    /// The attempt that a report tells of.
+    pub(super) fn attempt(
+        &self,
+        report: &Report,
+        stores: &[StoreStatus],
+        now: Tick,
+        wall: SystemTime,
+    ) -> Option<Attempt> {
+        let wait = |next: &Option<Tick>| next.map(|next| millis(next.since(now)));
+        let word = |reason: &Reason| reason.word(self.is_away(stores)).to_owned();
+        let at_ms = millis(
+            wall.duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        );
+        match report {
+            Report::Synced {
+                version,
+                written,
+                took,
+                next,
+                reason,
+                ..
+            } => Some(Attempt {
+                at_ms,
+                took_ms: millis(*took),
+                version: *version,
+                written: written.len(),
+                wait_ms: wait(next),
+                reason: word(reason),
+                ..Attempt::default()
+            }),
+            Report::Failed {
+                failure,
+                took,
+                next,
+                reason,
+                ..
+            } => Some(Attempt {
+                at_ms,
+                took_ms: millis(*took),
+                error_type: Some(failure.error_type.to_string()),
+                error: Some(failure.message.clone()),
+                wait_ms: wait(next),
+                reason: word(reason),
+                ..Attempt::default()
+            }),
+            Report::Ended => None,
+        }
     }
 
     fn entry(&self, stores: &[StoreStatus], now: Tick, wall: SystemTime) -> SecretEntry {
@@ -501,6 +544,10 @@ fn in_calendar(wall: &SystemTime) -> bool {
     const END: Duration = Duration::from_secs(253_402_300_800);
     wall.duration_since(SystemTime::UNIX_EPOCH)
         .is_ok_and(|since| since < END)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// RFC 3339, UTC, to the millisecond.

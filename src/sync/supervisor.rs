@@ -12,6 +12,7 @@ use log::{error, info};
 
 use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
+use super::facts::facts;
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
 use super::schedule::Reason;
@@ -147,6 +148,7 @@ impl Supervisor {
     /// Runs until it is told to stop.
     pub fn run(mut self) {
         notices(&self.plan.notices);
+        self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
         for index in 0..self.plan.secrets.len() {
@@ -310,7 +312,19 @@ impl Supervisor {
             }
             Report::Ended => {}
         }
+        // Only who is to be woken asks what it waits for.
+        let stores = match &event.report {
+            Report::Failed {
+                reason: Reason::Woken,
+                ..
+            } => self.stores.status(),
+            _ => Vec::new(),
+        };
+        let attempt = known.attempt(&event.report, &stores, now, wall);
         known.fold(&event.report, now, wall);
+        if let Some(attempt) = attempt {
+            self.outlook.attempt(&known.labels.secret, &attempt);
+        }
         self.changed_since.get_or_insert(now);
     }
 
@@ -448,6 +462,7 @@ impl Supervisor {
             }
         }
         self.narrator.retain(&plan);
+        self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
         for index in 0..self.plan.secrets.len() {
