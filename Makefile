@@ -81,7 +81,8 @@ generate:
 
 # What licences ask for, of each crate in the binary; a test compares.
 notices:
-	packaging/notices.py >packaging/THIRD-PARTY-NOTICES.txt
+	packaging/notices.py >target/notices
+	mv target/notices packaging/THIRD-PARTY-NOTICES.txt
 
 tools: $(BAO_STAMP)
 
