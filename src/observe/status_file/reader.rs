@@ -210,6 +210,7 @@ mod tests {
     use super::super::{LockAttempt, StatusFile, StatusLock};
     use super::*;
     use crate::clock::Tick;
+    use std::sync::Arc;
 
     struct Daemon {
         directory: tempfile::TempDir,
@@ -230,11 +231,11 @@ mod tests {
         }
 
         fn writes(self, ready: bool) -> Self {
-            let document = StatusDocument {
+            let document = Arc::new(StatusDocument {
                 schema: 1,
                 ready,
                 ..StatusDocument::default()
-            };
+            });
             let mut file = StatusFile::new(self.path());
             for second in 0..2 {
                 let now = Tick::from_start(Duration::from_secs(second));
