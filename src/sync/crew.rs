@@ -85,6 +85,7 @@ impl Crew {
             old_until: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
+            stack: None,
         };
         let handle = worker.spawn().map_err(|error| {
             Failure::new(
@@ -344,6 +345,7 @@ mod tests {
             old_until: None,
             clock: Arc::new(clock),
             events: crossbeam_channel::unbounded().0,
+            stack: None,
         }
         .spawn()
         .unwrap();
