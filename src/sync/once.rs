@@ -58,7 +58,7 @@ pub fn once(
         clock: &**clock,
         crew: Crew::new(Arc::clone(clock), Arc::clone(daemon), sender),
         state: State::new(plan, clock.now(), clock.wall()),
-        narrator: Narrator::default(),
+        narrator: Narrator::new(plan),
         open: 0,
         outcome: OnceOutcome::default(),
     };

@@ -120,7 +120,7 @@ impl Supervisor {
             ),
             events,
             state: State::new(&start.plan, now, start.clock.wall()),
-            narrator: Narrator::default(),
+            narrator: Narrator::new(&start.plan),
             unstarted: HashMap::new(),
             to_retire: false,
             turned: now,
