@@ -15,7 +15,7 @@ use super::event::{Event, Report};
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
 use super::signals::Signal;
-use super::state::{State, stalled};
+use super::state::{Standing, State, stalled};
 use super::watch::{Watch, Watched};
 use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
@@ -206,7 +206,9 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        for known in self.state.secrets() {
+        let secrets = self.state.secrets().iter();
+        // Of the others it was set to zero at their success.
+        for known in secrets.filter(|known| known.standing != Standing::InSync) {
             self.outlook
                 .metrics()
                 .stale(&known.labels, known.stale(now));
@@ -236,6 +238,9 @@ impl Supervisor {
                 self.changed_since.get_or_insert(now);
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
+                self.outlook
+                    .metrics()
+                    .stale(&known.labels, known.stale(now));
                 self.changed_since.get_or_insert(now);
             }
         }
