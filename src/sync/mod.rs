@@ -8,6 +8,7 @@
 mod crew;
 mod cycle;
 mod event;
+mod futexes;
 mod narrator;
 mod once;
 mod outlook;

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, select, unbounded};
 use super::crew::{Crew, close_time};
 use super::cycle::Preview;
 use super::event::{Event, Report};
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::signals::Signal;
 use super::state::State;
@@ -62,6 +63,7 @@ pub fn once(
         open: 0,
         outcome: OnceOutcome::default(),
     };
+    futexes::make_room(plan.secrets.len());
     pass.start(plan, &stores, policy, until);
     while pass.open > 0 {
         let alarm = clock.alarm(until);

@@ -12,6 +12,7 @@ use log::{error, info};
 
 use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
 use super::signals::Signal;
@@ -145,6 +146,7 @@ impl Supervisor {
         notices(&self.plan.notices);
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             self.start_worker(index);
         }
@@ -444,6 +446,7 @@ impl Supervisor {
         self.narrator.retain(&plan);
         self.plan = plan;
         self.unstarted.clear();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self
                 .state
