@@ -217,7 +217,7 @@ mod tests {
             synced_count: 3,
             ..StatusDocument::default()
         };
-        board.publish(document.clone());
+        board.publish(std::sync::Arc::new(document.clone()));
         let (head, body) = ask(&board, Method::Get, "/ready");
         assert!(head.starts_with("HTTP/1.1 200 "));
         assert_eq!(

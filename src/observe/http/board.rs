@@ -47,8 +47,8 @@ impl Board {
     }
 
     /// Puts up a new status.
-    pub fn publish(&self, document: StatusDocument) {
-        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(document);
+    pub fn publish(&self, document: Arc<StatusDocument>) {
+        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document;
     }
 
     /// The status that was put up last.

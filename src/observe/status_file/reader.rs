@@ -230,11 +230,11 @@ mod tests {
         }
 
         fn writes(self, ready: bool) -> Self {
-            let document = StatusDocument {
+            let document = std::sync::Arc::new(StatusDocument {
                 schema: 1,
                 ready,
                 ..StatusDocument::default()
-            };
+            });
             let mut file = StatusFile::new(self.path());
             for second in 0..2 {
                 let now = Tick::from_start(Duration::from_secs(second));

@@ -1,6 +1,6 @@
 //! One Vault or OpenBao server as a [`Store`]: reads, each with a session's token.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -121,10 +121,11 @@ impl VaultStore {
 
     /// Takes out the sessions that these plans do not have.
     pub(crate) fn retain(&self, plans: &[Arc<SessionPlan>]) -> Vec<Retired> {
+        let kept: HashSet<&SessionKey> = plans.iter().map(|plan| &plan.key).collect();
         let mut sessions = self.sessions();
         let gone: Vec<SessionKey> = sessions
             .keys()
-            .filter(|key| !plans.iter().any(|plan| plan.key == **key))
+            .filter(|key| !kept.contains(key))
             .cloned()
             .collect();
         gone.iter()
