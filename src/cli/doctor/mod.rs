@@ -106,8 +106,10 @@ pub(super) fn main(file: &Path, options: &Options, environment: &Environment) ->
 fn configuration(plan: &Plan) -> Vec<Check> {
     let (secrets, stores) = (plan.secrets.len(), plan.stores.len());
     let text = format!(
-        "`{}`: {secrets} secrets of {stores} stores",
-        plan.file.display()
+        "`{}`: {secrets} secret{} of {stores} store{}",
+        plan.file.display(),
+        plural(secrets),
+        plural(stores)
     );
     let mut all = vec![Check::ok("configuration", text)];
     for notice in &plan.notices {
@@ -138,9 +140,15 @@ fn credentials(plan: &Arc<Plan>) -> Option<Vec<Check>> {
             Some(key) => format!("{key}: {}", problem.message),
             None => problem.message,
         };
-        Check::fail("credential", text).remedy(problem.help)
+        let remedy = "put it there, for the daemon's user to read: it is taken up at once";
+        let help = problem.help.unwrap_or_else(|| remedy.to_owned());
+        Check::fail("credential", text).remedy(Some(help))
     };
     Some(problems.into_iter().map(check).collect())
+}
+
+fn plural(number: usize) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }
 
 /// Before it happens: a secret ID may be good for a few logins only.

@@ -7,8 +7,12 @@ use serde::Serialize;
 use crate::cli::console;
 use crate::cli::exit::Exit;
 use crate::config::Environment;
-use crate::failure::Failure;
+use crate::failure::{ErrorType, Failure};
 use crate::printable::printable;
+
+/// What to do where a server or the way to it is in trouble, and nothing tells which.
+pub(super) const TROUBLE: &str = "look at the server's own log, and at what is before it: proxy, load balancer, \
+                                  firewall";
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,7 +71,14 @@ impl Check {
     }
 
     pub(super) fn failed(check: &'static str, failure: &Failure) -> Self {
-        Self::fail(check, &failure.message).remedy(failure.remedy.clone())
+        let remedy = failure
+            .remedy
+            .clone()
+            .unwrap_or_else(|| match failure.error_type {
+                ErrorType::Timeout | ErrorType::Unavailable => TROUBLE.to_owned(),
+                _ => "the message has the server's words; the daemon's log has more".to_owned(),
+            });
+        Self::fail(check, &failure.message).remedy(Some(remedy))
     }
 
     pub(super) fn remedy(mut self, remedy: Option<String>) -> Self {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
-use super::report::Check;
+use super::report::{Check, TROUBLE};
 use crate::plan::tls::{expires, load_client, load_roots};
 use crate::plan::{Address, Plan, StorePlan, TlsFiles};
 use crate::store::http::{Http, HttpError, Request, Response, Seen};
@@ -82,7 +82,8 @@ pub(super) fn examine(plan: &Plan, store: &StorePlan) -> Found {
 }
 
 fn no_answer(kind: &'static str, error: HttpError) -> Check {
-    Check::fail(kind, error.message).remedy(error.remedy)
+    let remedy = error.remedy.unwrap_or_else(|| TROUBLE.to_owned());
+    Check::fail(kind, error.message).remedy(Some(remedy))
 }
 
 fn connection(store: &StorePlan, seen: &Seen) -> Vec<Check> {

@@ -75,9 +75,9 @@ impl Round<'_> {
             .collect();
         if let Some(why) = self.hopeless {
             let text = format!(
-                "the login of {} and {} reads: {why}",
+                "the login of {} and {}: {why}",
                 of(session),
-                reads.len()
+                number(reads.len())
             );
             return self.checks.push(Check::skipped("login", text));
         }
@@ -321,7 +321,7 @@ fn judge(
     };
     let failure = &error.failure;
     let mut text = format!("{name}: {}", failure.message);
-    let mut remedy = failure.remedy.clone();
+    let mut remedy = Check::failed(KIND, failure).remedy;
     let rule = read_rule(source);
     if failure.error_type == ErrorType::Denied {
         let has = asked_path(source).and_then(|path| capabilities.as_ref()?.get(&path).cloned());

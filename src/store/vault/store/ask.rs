@@ -40,7 +40,7 @@ struct PoliciesBlock {
 
 #[derive(Deserialize)]
 struct MountBlock {
-    #[serde(default, rename = "type")]
+    #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
     options: Option<BTreeMap<String, String>>,
