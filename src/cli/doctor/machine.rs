@@ -11,9 +11,10 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::report::Check;
-use crate::cli::isready::{NO_DAEMON, headline};
+use crate::cli::isready::NO_DAEMON;
 use crate::config::Environment;
 use crate::observe::StatusDocument;
+use crate::observe::view::headline;
 use crate::observe::status_file::{self, Candidates, Missing, lock_path};
 use crate::plan::{Address, Daemon, Plan, StorePlan, TrustedRoots};
 use crate::sandbox::{Roots, Writes, close};
