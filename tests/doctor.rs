@@ -497,12 +497,16 @@ fn a_server_that_is_down_sealed_or_silent_is_told_and_holds_nothing_up() {
 secretStores:
   silent: {{ address: '{}', token: a-token-for-it }}
   half: {{ address: '{}', token: a-token-for-it }}
+  mute: {{ address: '{}', authMethod: none }}
 secrets:
 - {{ name: app, key: app, files: [{{ path: '@DIR@/app', field: x }}] }}
 - {{ name: b, store: silent, key: app, files: [{{ path: '@DIR@/b', field: x }}] }}
 - {{ name: c, store: half, key: app, files: [{{ path: '@DIR@/c', field: x }}] }}
-- {{ name: d, store: half, key: app, files: [{{ path: '@DIR@/d', field: x }}] }}\n",
+- {{ name: d, store: half, key: app, files: [{{ path: '@DIR@/d', field: x }}] }}
+- {{ name: e, store: mute, key: app, files: [{{ path: '@DIR@/e', field: x }}] }}
+- {{ name: f, store: mute, key: app, files: [{{ path: '@DIR@/f', field: x }}] }}\n",
         silent.address(),
+        half.address(),
         half.address(),
     );
     let begun = Instant::now();
@@ -520,6 +524,12 @@ secrets:
     found.one(
         "secret",
         "2 reads of credentials `default`: there is no token",
+        "skipped",
+    );
+    found.one("secret", "`e`: `http", "fail");
+    found.one(
+        "secret",
+        "1 read of credentials `default`: the server stopped",
         "skipped",
     );
 }
@@ -810,31 +820,38 @@ fn a_port_that_another_has_and_a_daemon_of_another_user_are_told() {
         .to_owned();
     let found = Found::of(Daemon::new(&config).env("METRICS_PORT", &number), 1);
     found.one("port", "is taken by another secrets-sync", "fail");
+    // The port of one daemon, the status file of another.
+    let mine = Daemon::new(&config.replace("name: app", "name: mine")).start();
+    mine.wait_ready(SOON);
+    let found = as_seen_with(&mine, &number);
+    found.one("daemon", "the daemon runs", "ok");
+    found.one("port", "is taken by another secrets-sync", "fail");
 
     if !is_root() {
         skip!("needs root, to become somebody else");
     }
     let theirs = as_nobody(Daemon::new(&config)).arg("run").start();
     theirs.wait_ready(SOON);
-    let output = Command::new(env!("CARGO_BIN_EXE_secrets-sync"))
-        .args([
-            "-c",
-            theirs.path("config.yaml").to_str().unwrap(),
-            "doctor",
-            "--json",
-        ])
-        .env_clear()
-        .env("STATUS_FILE", theirs.path("status.json"))
-        .env("METRICS_PORT", "0")
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let found = Found::new(output.status.code().unwrap(), &text(&output.stdout), "");
+    let found = as_seen_with(&theirs, "0");
     let remedy = found.one("user", "the daemon as user 65534", "warning");
     assert!(
         remedy.contains("sudo -u '#65534' secrets-sync doctor"),
         "{remedy}"
     );
+}
+
+/// By root, beside this daemon, with another port in the environment.
+fn as_seen_with(daemon: &Daemon, port: &str) -> Found {
+    let config = daemon.path("config.yaml");
+    let output = Command::new(env!("CARGO_BIN_EXE_secrets-sync"))
+        .args(["-c", config.to_str().unwrap(), "doctor", "--json"])
+        .env_clear()
+        .env("STATUS_FILE", daemon.path("status.json"))
+        .env("METRICS_PORT", port)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    Found::new(output.status.code().unwrap(), &text(&output.stdout), "")
 }
 
 /// An address that is none of this machine's.

@@ -452,7 +452,7 @@ mod tests {
             ("status --once", "unrecognised argument `--once`"),
             ("isready --json", "unrecognised argument `--json`"),
             ("run -", "unrecognised argument `-`"),
-            ("doctor x", "unknown command `doctor`"),
+            ("witch x", "unknown command `witch`"),
             ("-c", "`-c` needs a path"),
             ("--config=", "`--config` needs a path"),
             ("run --once --timeout", "`--timeout` needs a value"),

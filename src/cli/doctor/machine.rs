@@ -14,8 +14,8 @@ use super::report::Check;
 use crate::cli::isready::NO_DAEMON;
 use crate::config::Environment;
 use crate::observe::StatusDocument;
-use crate::observe::view::headline;
 use crate::observe::status_file::{self, Candidates, Missing, lock_path};
+use crate::observe::view::headline;
 use crate::plan::{Address, Daemon, Plan, StorePlan, TrustedRoots};
 use crate::sandbox::{Roots, Writes, close};
 use crate::store::http::{Http, Request};
@@ -125,7 +125,7 @@ fn port(daemon: &Daemon, running: Option<&StatusDocument>) -> Check {
     let near = SocketAddr::new(near, port);
     if TcpStream::connect_timeout(&near, ANSWER_WITHIN).is_ok() {
         return match (served(near), running) {
-            (Some(served), Some(running)) if served.started == running.started => {
+            (Some(served), Some(running)) if is_same(&served, running) => {
                 Check::ok(KIND, format!("{address} is served by the daemon that runs"))
             }
             (served, _) => {
@@ -152,6 +152,14 @@ fn port(daemon: &Daemon, running: Option<&StatusDocument>) -> Check {
             "set `METRICS_ADDR` to an address of this machine".to_owned(),
         )),
     }
+}
+
+/// Whether two documents are of one daemon: times are told in seconds, and two may start at once.
+fn is_same(one: &StatusDocument, other: &StatusDocument) -> bool {
+    let names = |of: &StatusDocument| -> Vec<String> {
+        of.secrets.iter().map(|it| it.name.clone()).collect()
+    };
+    one.started == other.started && names(one) == names(other)
 }
 
 /// The status document that is served there, if it is one.
