@@ -105,6 +105,11 @@ _secrets_sync() {
         _secrets_sync_words '--json --status-file -c --config -h --help' "$cur"
       fi
       ;;
+    doctor)
+      if [[ $cur == -* ]]; then
+        _secrets_sync_words '--json -c --config -h --help' "$cur"
+      fi
+      ;;
     policy)
       if [[ $cur == -* ]]; then
         _secrets_sync_words '--store --credentials -c --config -h --help' "$cur"
@@ -126,7 +131,7 @@ _secrets_sync() {
       if [[ $cur == -* ]]; then
         _secrets_sync_words '-c --config -V --version -h --help --once --dry-run --timeout' "$cur"
       else
-        _secrets_sync_words 'run isready validate init status policy convert version help' "$cur"
+        _secrets_sync_words 'run isready validate init status doctor policy convert version help' "$cur"
       fi
       ;;
   esac

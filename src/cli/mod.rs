@@ -5,6 +5,7 @@ pub mod command_line;
 mod config_path;
 pub mod console;
 mod convert;
+mod doctor;
 mod environ;
 pub mod exit;
 mod init;
@@ -73,6 +74,9 @@ fn dispatch(words: &[String], environment: Environment) -> Exit {
         Command::Status(options) => {
             status::main(options.json, options.status_file.as_deref(), &environment)
         }
+        Command::Doctor(options) => with_config(config, &environment, |file| {
+            doctor::main(&file, &options, &environment)
+        }),
         Command::Policy(options) => with_config(config, &environment, |file| {
             policy::main(&file, &options, &environment)
         }),

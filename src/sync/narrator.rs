@@ -143,6 +143,7 @@ impl Narrator {
                 ttl_secs,
                 renewable,
                 accessor,
+                uses: _,
             } => {
                 self.quiet.clear(&Subject::Session(session.clone()), now);
                 info!(target: "store", store = *session.store, credentials = *session.credentials,

@@ -14,6 +14,7 @@ mod buffers;
 mod dial;
 mod error;
 mod line;
+mod look;
 mod origin;
 mod proxy;
 mod request;
@@ -24,6 +25,7 @@ mod tls;
 mod tests;
 
 pub use error::HttpError;
+pub use look::Seen;
 pub use request::{Method, Request};
 pub use response::Response;
 
@@ -211,6 +213,18 @@ impl Http {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.route.address
+    }
+
+    /// Makes one connection and lets it go: for people who look for trouble.
+    ///
+    /// # Errors
+    ///
+    /// As for a request that gets no connection.
+    pub fn look(&self, within: Duration) -> Result<Seen, HttpError> {
+        match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None => look::look(&Dialer(Arc::clone(&self.route)), within),
+        }
     }
 
     /// Interrupts every request under way and refuses new ones, on all clones. A name look-up or a

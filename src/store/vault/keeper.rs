@@ -298,6 +298,9 @@ impl Keeper {
         if self.short_lived <= REPLACED_AT_ONCE {
             self.tools.teller.recovered();
         }
+        // Told before anybody uses it: who waits for a token finds what there is to know of it.
+        self.tools.teller.logged_in(&facts);
+        self.warn_of_its_end(&facts);
         self.session.update(|state| {
             state.generation += 1;
             let token = Arc::new(Token::new(Some(value), state.generation, revocable));
@@ -313,8 +316,6 @@ impl Keeper {
             state.alive = None;
             settle(state);
         });
-        self.tools.teller.logged_in(&facts);
-        self.warn_of_its_end(&facts);
         self.facts = facts;
     }
 

@@ -28,3 +28,4 @@ mod wire;
 
 pub(crate) use kv::{encoded, fetched, request_path};
 pub(crate) use store::{Retired, Surroundings, VaultStore};
+pub(crate) use unwrapped::LEFT_FOR_THE_DAEMON;

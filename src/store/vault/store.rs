@@ -1,5 +1,7 @@
 //! One Vault or OpenBao server as a [`Store`]: reads, each with a session's token.
 
+mod ask;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
