@@ -33,18 +33,16 @@ BINS = 15  # tenths of a second
 
 def chart(figures):
     drawn, top = [], 64
-    sizes = sorted(set(figures.sizes("time", AGENT)))
-    height = 34 + 44 * len(sizes)
+    height = 34 + 44 * max(len(compared(figures, figure)) for figure, _, _ in PANELS)
     for at, (figure, name, say) in enumerate(PANELS):
         x, y = (at % 2) * COLUMN, top + (at // 2) * height
-        drawn += panel(figures, figure, name, say, sizes, x, y)
+        drawn += panel(figures, figure, name, say, x, y)
     top += 2 * height
     drawn += delays(figures, top + 10)
     height = top + 190
     title = f"{OURS} beside {AGENT}"
     told = "; ".join(f"{name}, n = {n}: {say(ours)} and {say(theirs)}"
-                     for figure, name, say in PANELS for n in sizes
-                     for ours, theirs in [figures.pair(figure, n)] if ours and theirs)
+                     for figure, name, say in PANELS for n, ours, theirs in compared(figures, figure))
     body = "\n".join(drawn)
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" \
@@ -63,15 +61,17 @@ role="img" aria-labelledby="title desc">
 """
 
 
-def panel(figures, figure, name, say, sizes, x, y):
+def compared(figures, figure):
+    """Of each size that both did: what ours needed and what the agent did."""
+    pairs = [(n, *figures.pair(figure, n)) for n in sorted(figures.sizes(figure))]
+    return [(n, ours, theirs) for n, ours, theirs in pairs if ours and theirs]
+
+
+def panel(figures, figure, name, say, x, y):
     drawn = [text(x + LEFT, y + 14, name, "head")]
-    for at, n in enumerate(sizes):
-        ours, theirs = figures.pair(figure, n)
+    for at, (n, ours, theirs) in enumerate(compared(figures, figure)):
         row = y + 26 + 44 * at
-        drawn.append(text(x + LEFT - 8, row + 20, f"n = {n}", anchor="end"))
-        if not ours or not theirs:
-            drawn.append(text(x + LEFT, row + 20, "not measured", "small"))
-            continue
+        drawn.append(text(x + LEFT - 8, row + 20, f"n = {n:,}", anchor="end"))
         widest = max(ours, theirs)
         for kind, value, lower in (("ours", ours, 0), ("theirs", theirs, 16)):
             width = max(1.0, BAR * value / widest)

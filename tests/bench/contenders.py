@@ -1,13 +1,12 @@
 """The two programs that are compared, given the same work: each secret is one read and two files."""
 
-import contextlib
 import json
 import os
 import signal
 import sys
 import time
 
-from host import PATIENCE, end, processor, spawn, wait_until
+from host import PATIENCE, end, processor, spawn
 from server import FIELDS, values
 
 OURS, AGENT = "secrets-sync", "bao agent"
@@ -92,21 +91,10 @@ class Ours(Contender):
     name = OURS
 
     def prepare(self, program):
-        self.status = self.home / "status.json"
         config = self.home / "config.yaml"
         config.write_text(ours_config(self.work, self.out))
         return ([program, "run", "--config", config],
-                {"STATUS_FILE": str(self.status), "METRICS_PORT": "0"})
-
-    def ready(self):
-        """By its own status: all secrets are in sync."""
-        with contextlib.suppress(OSError, ValueError):
-            status = json.loads(self.status.read_text())
-            return status["ready"] and status["synced_count"] == self.work.count
-        return False
-
-    def wait_ready(self):
-        wait_until(self.ready, f"{self.name} to be ready", self.tell)
+                {"STATUS_FILE": str(self.home / "status.json"), "METRICS_PORT": "0"})
 
 
 class Agent(Contender):
