@@ -270,6 +270,12 @@ pub fn time(text: Option<&str>) -> Option<SystemTime> {
     humantime::parse_rfc3339(text?).ok()
 }
 
+/// RFC 3339 ends with the year 9999.
+#[must_use]
+pub fn end_of_calendar() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800)
+}
+
 /// The two largest units: `5s`, `4m`, `1h30m`, `3d2h`.
 #[must_use]
 pub fn short(duration: Duration) -> String {
