@@ -518,14 +518,4 @@ mod tests {
             assert_eq!(help, format!("did you mean `{near}`?"));
         }
     }
-
-    #[test]
-    fn commands_of_later_versions_are_not_shown() {
-        let Err(Instead::Help(text)) = parse("help") else {
-            panic!();
-        };
-        for later in ["explain", "doctor"] {
-            assert!(!text.contains(later), "{later}");
-        }
-    }
 }

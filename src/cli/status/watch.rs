@@ -18,6 +18,7 @@ use crate::cli::{console, isready};
 use crate::config::Environment;
 use crate::observe::StatusDocument;
 use crate::observe::status_file::Candidates;
+use crate::observe::view;
 use crate::printable::printable;
 
 /// Between two looks: the status file changes no more often.
@@ -33,7 +34,7 @@ pub(super) fn watch(candidates: &Candidates, as_json: bool, environment: &Enviro
             return Exit::Failure;
         }
     };
-    let mut view: Box<dyn View> = if as_json {
+    let mut shown: Box<dyn View> = if as_json {
         Box::new(Lines::default())
     } else if Look::of_stdout(environment).is_screen {
         Box::new(Screen::open(environment))
@@ -48,12 +49,12 @@ pub(super) fn watch(candidates: &Candidates, as_json: bool, environment: &Enviro
             isready::tell_all(&passed_over);
             told = passed_over;
         }
-        match view.show(&seen, now).and_then(|()| reader_is_there()) {
+        match shown.show(&seen, now).and_then(|()| reader_is_there()) {
             Ok(()) => {}
             // Who reads has had enough, and that is no error.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return seen.exit(),
             Err(error) => {
-                drop(view);
+                drop(shown);
                 console::fail(&format_args!("cannot write to standard output: {error}"));
                 return Exit::Failure;
             }
@@ -62,7 +63,7 @@ pub(super) fn watch(candidates: &Candidates, as_json: bool, environment: &Enviro
         select! {
             recv(signals) -> signal => match signal {
                 Ok(SIGWINCH | SIGCONT) => {}
-                Ok(SIGTSTP) => view.suspended(),
+                Ok(SIGTSTP) => shown.suspended(),
                 _ => return seen.exit(),
             },
             recv(wait) -> _ => {}
@@ -213,13 +214,7 @@ impl View for Screen {
                     // The first lines are what is seen: those that fail come first.
                     Some(height) if text.lines().count() >= height => {
                         let mut document = (**document).clone();
-                        document
-                            .secrets
-                            .sort_by_key(|secret| match secret.state.as_str() {
-                                "in_sync" => 2,
-                                "pending" => 1,
-                                _ => 0,
-                            });
+                        document.secrets.sort_by_key(view::tone_of);
                         table::table(&document, now, look)
                     }
                     _ => text,
