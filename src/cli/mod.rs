@@ -13,6 +13,7 @@ mod left_overs;
 pub mod process;
 mod run;
 mod status;
+mod traces;
 mod validate;
 mod version;
 mod words;
