@@ -3,6 +3,7 @@
 //! decides nothing, and never holds a value of a secret.
 
 pub mod build_info;
+pub mod details;
 pub mod http;
 pub mod log;
 pub mod metrics;
@@ -11,6 +12,7 @@ pub mod status;
 pub mod status_file;
 pub mod systemd;
 pub mod trace;
+pub mod view;
 
 pub use metrics::Metrics;
-pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};
+pub use status::{ConfigEntry, SecretEntry, SessionEntry, StatusDocument, StoreEntry};

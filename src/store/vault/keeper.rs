@@ -187,6 +187,7 @@ impl Keeper {
             Step::Renew => self.renew(stop),
             Step::Dismiss => self.answer(None),
             Step::Wait(until) => {
+                self.session.lock().next = until;
                 return Turn::Wait(match (until, tidy) {
                     (Some(until), Some(tidy)) => Some(until.min(tidy)),
                     (until, tidy) => until.or(tidy),
@@ -315,6 +316,7 @@ impl Keeper {
                 state.replaced.push(old);
             }
             state.expires = expires;
+            state.facts = Some(facts.clone());
             state.failure = None;
             state.alive = None;
             settle(state);
