@@ -83,6 +83,7 @@ impl Crew {
             splay: splay(plan.secrets.len()),
             after: self.leaving.in_the_way_of(secret),
             old_until: None,
+            trace: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
         };

@@ -24,7 +24,7 @@ use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::failure::Failure;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, trace};
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
@@ -302,7 +302,10 @@ impl Supervisor {
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
-        self.narrator.report(known, &event.report, now);
+        {
+            let _about = trace::about(event.trace);
+            self.narrator.report(known, &event.report, now);
+        }
         let metrics = self.outlook.metrics();
         match &event.report {
             Report::Synced {
@@ -508,7 +511,10 @@ impl Supervisor {
                 recv(alarm) -> _ => {}
             }
         }
-        self.stores.close(close_time(self.daemon.shutdown_timeout));
+        let most = self.daemon.shutdown_timeout;
+        self.stores.close(close_time(most));
+        let left = (began + most).since(self.clock.now());
+        trace::end(trace::LAST_SPANS.min(left));
         self.outlook.close();
         info!(target: "sync", "stopped");
     }

@@ -249,11 +249,13 @@ impl Store for VaultStore {
             }
         }
         let asked = self.asked(source, &token);
-        if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply));
-        }
-        let fetched =
-            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))?;
+        let fetched = if reply.meaning == Meaning::Good {
+            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))
+        } else {
+            Err(asked.refused(&reply))
+        };
+        reply.span.judge(&fetched, |error| &error.failure);
+        let fetched = fetched?;
         token.has_read(fetched.leased);
         Ok(fetched)
     }
