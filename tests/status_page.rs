@@ -178,7 +178,7 @@ fn humantime(text: &str) -> SystemTime {
 
 fn serve(document: StatusDocument, clock: &ManualClock) -> (Server, String) {
     let board = Arc::new(Board::new(Arc::new(clock.clone())));
-    board.publish(document);
+    board.publish(std::sync::Arc::new(document));
     let any = "127.0.0.1:0".parse().unwrap();
     // Its own time is the machine's: a clock that stands still would never let it answer.
     let server = Server::start(any, board, Arc::new(clock.clone())).unwrap();
