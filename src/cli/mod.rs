@@ -10,6 +10,7 @@ pub mod exit;
 mod init;
 mod isready;
 mod left_overs;
+mod policy;
 pub mod process;
 mod run;
 mod status;
@@ -72,6 +73,9 @@ fn dispatch(words: &[String], environment: Environment) -> Exit {
         Command::Status(options) => {
             status::main(options.json, options.status_file.as_deref(), &environment)
         }
+        Command::Policy(options) => with_config(config, &environment, |file| {
+            policy::main(&file, &options, &environment)
+        }),
         Command::Convert(options) => convert::main(&options, environment),
         Command::Init(_) => init::main(),
         Command::Version(_) => version::main(),

@@ -1,5 +1,6 @@
 //! `status`: how every secret stands, for people and, with `--json`, for programs.
 
+pub(super) mod look;
 mod table;
 
 use std::path::Path;
@@ -49,7 +50,7 @@ pub(super) fn main(json: bool, given: Option<&Path>, environment: &Environment) 
             }
         }
     } else {
-        table::table(document, now)
+        table::table(document, now, look::Look::of_stdout(environment))
     };
     match console::print(&text) {
         Exit::Success if document.ready && !document.degraded => Exit::Success,

@@ -23,6 +23,13 @@ pub(super) fn main(file: &Path, environment: &Environment) -> Exit {
                 understood.push_str(&walls(&plan, daemon));
             }
             look_over(&plan, &mut warnings, &mut errors);
+            for text in warnings
+                .iter_mut()
+                .chain(&mut errors)
+                .chain([&mut understood])
+            {
+                *text = plan.hidden.mask(text).into_owned();
+            }
         }
         // Where they stand, they are what people look for first.
         Err(problems) => errors.extend(problems.entries()),

@@ -8,7 +8,7 @@ use super::node::{Node, Value};
 /// Keys whose values are never shown.
 pub(crate) const CREDENTIAL_KEYS: [&str; 3] = ["token", "roleId", "secretId"];
 
-const REDACTED: &str = "[redacted]";
+pub(super) const REDACTED: &str = "[redacted]";
 
 /// Which parts of which lines are hidden.
 #[derive(Default)]

@@ -63,6 +63,9 @@ pub const VARIABLES: &[&str] = &[
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
+    // Of the terminal.
+    "NO_COLOR",
+    "TERM",
 ];
 
 /// Families of names: one of them that the program does not know is worth a message where it holds

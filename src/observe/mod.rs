@@ -2,6 +2,7 @@
 //! decides nothing, and never holds a value of a secret.
 
 pub mod build_info;
+pub mod details;
 pub mod http;
 pub mod log;
 pub mod metrics;
@@ -9,6 +10,7 @@ pub mod quiet;
 pub mod status;
 pub mod status_file;
 pub mod systemd;
+pub mod view;
 
 pub use metrics::Metrics;
-pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};
+pub use status::{ConfigEntry, SecretEntry, SessionEntry, StatusDocument, StoreEntry};

@@ -44,7 +44,7 @@ pub fn describe(plan: &Plan) -> String {
     if plan.secrets.is_empty() {
         line(&mut out, 2, "none");
     }
-    out
+    plan.hidden.mask(&out).into_owned()
 }
 
 fn line(out: &mut String, indent: usize, text: &str) {
@@ -223,7 +223,9 @@ fn describe_output(output: &Output) -> String {
     text
 }
 
-fn content(output: &Output) -> String {
+/// What is written there, in words: `template tls.crt`.
+#[must_use]
+pub fn content(output: &Output) -> String {
     match &output.content {
         Content::Template(_) => match &output.template {
             Some(name) => format!("template {name}"),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{
-    self, At, BYTES_HELP, Document, Environment, Note, Problems, Report, Section, Source, Store,
-    apply_overrides, names_a_server, parse_bytes,
+    self, At, BYTES_HELP, Document, Environment, Hidden, Note, Problems, Report, Section, Source,
+    Store, apply_overrides, names_a_server, parse_bytes,
 };
 
 use super::Purpose;
@@ -68,7 +68,9 @@ fn plan(
     let plan = resolve(&mut scope, document);
     match plan {
         Some(mut plan) if scope.report.is_clean() => {
-            plan.notices = notices(scope.report.into_notes(), &source);
+            let (notes, hidden) = scope.report.into_notes();
+            plan.notices = notices(notes, &source);
+            plan.hidden = hidden;
             Ok(plan)
         }
         _ => Err(scope.report.into_problems(file, &source.text)),
@@ -151,6 +153,7 @@ fn resolve(scope: &mut Scope<'_>, document: Document) -> Option<Plan> {
         sessions: stores.sessions,
         secrets,
         notices: Vec::new(),
+        hidden: Hidden::default(),
     })
 }
 

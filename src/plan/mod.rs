@@ -25,7 +25,7 @@ pub mod tls;
 
 pub use crate::config::Daemon;
 pub use credentials::{CredentialProblem, inspect};
-pub use describe::describe;
+pub use describe::{content, describe};
 pub use diff::{Diff, diff};
 pub use load::{load, load_text};
 pub use model::{

@@ -153,6 +153,8 @@ impl Stores {
             .map(|(name, open)| StoreStatus {
                 name: name.clone(),
                 breaker: open.entrance.state(),
+                next_probe: open.entrance.next_probe(),
+                waiting: open.entrance.waiting(),
                 sessions: open.store.status(),
             })
             .collect()

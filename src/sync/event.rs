@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::schedule::Reason;
 use crate::clock::Tick;
 use crate::failure::Failure;
 
@@ -30,6 +31,8 @@ pub(super) enum Report {
         took: Duration,
         /// The next refresh; `None`: not by itself.
         next: Option<Tick>,
+        /// Why then.
+        reason: Reason,
         /// When the credential on disk is no longer good; leases only.
         expires: Option<Tick>,
         /// Worth telling once a change.
@@ -47,6 +50,8 @@ pub(super) enum Report {
         took: Duration,
         /// The next try; `None`: when the store is back.
         next: Option<Tick>,
+        /// Why then.
+        reason: Reason,
         /// `once` is over for this secret.
         is_final: bool,
     },

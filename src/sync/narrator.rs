@@ -126,7 +126,7 @@ impl Narrator {
             next_retry_ms = next.map(|next| millis(next.since(now))),
             repeated = more_than_none(line.repeated),
             remedy = failure.remedy.as_deref();
-            "the secret could not be synced; its files stay as they are");
+            "{}", what_it_means(failure));
     }
 
     /// A worker that had stalled goes on.
@@ -229,6 +229,17 @@ fn state(failure: &Failure) -> String {
     match failure.error_type {
         ErrorType::Auth | ErrorType::Tls => format!("{} {}", failure.error_type, failure.message),
         class => class.to_string(),
+    }
+}
+
+/// What a failure means for the files of its secret.
+fn what_it_means(failure: &Failure) -> &'static str {
+    match failure.error_type {
+        ErrorType::Stalled => "the secret is not being synced: its worker has stalled",
+        _ if failure.is_halfway => {
+            "the secret could not be synced; new content is in place already, not all is done"
+        }
+        _ => "the secret could not be synced; its files stay as they are",
     }
 }
 

@@ -10,6 +10,7 @@ use super::cycle::Preview;
 use super::event::{Event, Report};
 use super::futexes;
 use super::narrator::{Narrator, notices};
+use super::schedule::Reason;
 use super::signals::Signal;
 use super::state::State;
 use super::worker::Policy;
@@ -112,7 +113,7 @@ impl Pass<'_> {
                 }
                 Err(failure) => {
                     if let Some(known) = self.state.secrets_mut().get_mut(index) {
-                        known.fail(failure, None);
+                        known.fail(failure, None, Reason::Thread, 1);
                     }
                 }
             }

@@ -12,9 +12,11 @@ use log::{error, info};
 
 use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
+use super::facts::facts;
 use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
+use super::schedule::Reason;
 use super::signals::Signal;
 use super::state::{Standing, State, stalled};
 use super::watch::{Watch, Watched};
@@ -95,6 +97,8 @@ pub struct Supervisor {
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
     shown: Tick,
+    /// The stores as they were shown.
+    shown_stores: Vec<StoreStatus>,
 }
 
 impl Supervisor {
@@ -128,6 +132,7 @@ impl Supervisor {
             woken: Tick::default(),
             changed_since: Some(now),
             shown: Tick::default(),
+            shown_stores: Vec::new(),
             file: start.file,
             environment: start.environment,
             daemon: start.daemon,
@@ -144,6 +149,7 @@ impl Supervisor {
     /// Runs until it is told to stop.
     pub fn run(mut self) {
         notices(&self.plan.notices);
+        self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
         futexes::make_room(self.plan.secrets.len());
@@ -218,8 +224,11 @@ impl Supervisor {
         let stores = self.stores.status();
         self.show_stores(&stores);
         let noticed = self.outlook.turn(now);
-        // A lease on disk ends without an event.
-        if noticed || self.state.is_ready(now) != self.outlook.shows_ready() {
+        // A lease on disk ends without an event, and a token is renewed without one.
+        if noticed
+            || stores != self.shown_stores
+            || self.state.is_ready(now) != self.outlook.shows_ready()
+        {
             self.changed_since.get_or_insert(now);
         }
     }
@@ -272,7 +281,7 @@ impl Supervisor {
             self.outlook
                 .metrics()
                 .failed(&known.labels, failure.error_type);
-            known.fail(failure, Some(next));
+            known.fail(failure, Some(next), Reason::Thread, 1);
         }
         self.changed_since.get_or_insert(now);
     }
@@ -310,7 +319,19 @@ impl Supervisor {
             }
             Report::Ended => {}
         }
+        // Only who is to be woken asks what it waits for.
+        let stores = match &event.report {
+            Report::Failed {
+                reason: Reason::Woken,
+                ..
+            } => self.stores.status(),
+            _ => Vec::new(),
+        };
+        let attempt = known.attempt(&event.report, &stores, now, wall);
         known.fold(&event.report, now, wall);
+        if let Some(attempt) = attempt {
+            self.outlook.attempt(&known.labels.secret, &attempt);
+        }
         self.changed_since.get_or_insert(now);
     }
 
@@ -331,12 +352,15 @@ impl Supervisor {
             self.metrics().breaker(&store.name, store.breaker);
         }
         let sessions = stores.iter().flat_map(|store| &store.sessions);
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         self.metrics()
             .token_expiries(sessions.filter_map(|session| {
                 let SessionKey {
                     store, credentials, ..
                 } = &session.key;
-                Some((&**store, &**credentials, session.expires?))
+                // A server may say any number: beyond the calendar is never.
+                let expires = wall.checked_add(session.expires?.since(now))?;
+                Some((&**store, &**credentials, expires))
             }));
     }
 
@@ -358,6 +382,7 @@ impl Supervisor {
         self.metrics().secrets(configured, synced);
         self.state.set_notices(self.outlook.notices());
         let document = self.state.document(&stores, now, self.clock.wall());
+        self.shown_stores = stores;
         self.outlook.show(document, now);
     }
 
@@ -444,6 +469,7 @@ impl Supervisor {
             }
         }
         self.narrator.retain(&plan);
+        self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
         futexes::make_room(self.plan.secrets.len());

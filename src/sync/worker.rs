@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use super::cycle::{Cycle, Done, Trouble};
 use super::event::{Event, Report};
 use super::pulse::Pulse;
-use super::schedule::{Backoff, Pacing};
+use super::schedule::{Backoff, Pacing, Reason};
 use crate::clock::{Clock, Stop, StopSource, Tick, pause};
 use crate::failure::{ErrorType, Failure, Retry};
 
@@ -214,6 +214,7 @@ impl Worker {
             unchanged: done.unchanged,
             took,
             next,
+            reason: self.pacing.reason(done.ttl),
             expires: done.expires,
             warnings: done.warnings,
             preview: done.preview,
@@ -252,11 +253,12 @@ impl Worker {
     ) -> bool {
         let Trouble { failure, wake } = trouble;
         let now = self.clock.now();
-        let next = if wake.is_some() {
+        let (next, reason) = if wake.is_some() {
             backoff.waited();
-            None
+            (None, Reason::Woken)
         } else {
-            Some(now + backoff.failed(failure.retry, &self.pacing, &*self.clock))
+            let (wait, reason) = backoff.failed(failure.retry, &self.pacing, &*self.clock);
+            (Some(now + wait), reason)
         };
         let (next, is_final) = match self.policy {
             Policy::Forever => (next, false),
@@ -271,6 +273,7 @@ impl Worker {
             attempt: backoff.failures(),
             took,
             next,
+            reason,
             is_final,
         });
         if is_final {
@@ -564,7 +567,13 @@ mod tests {
         });
         let bench = bench(forever, vec![away, good()]);
         let (report, wait) = bench.next();
-        assert!(matches!(report, Report::Failed { .. }));
+        assert!(matches!(
+            report,
+            Report::Failed {
+                reason: Reason::Woken,
+                ..
+            }
+        ));
         assert_eq!(wait, None, "it waits for the store, not for a time");
         drop(back);
         bench.clock.wait_for_sleepers(2);

@@ -124,8 +124,8 @@ fn a_ready_daemon_is_ready_and_in_sync() {
     Call::new(&["status", &daemon.argument()])
         .stdout(
             "ready: 1 of 1 secret in sync\n\n\
-             NAME      STORE    STATE    VERSION  AGE  NEXT REFRESH\n\
-             tls-cert  default  in_sync  3        -    -\n",
+             NAME      STORE    STATE    VERSION  AGE  NEXT REFRESH  WHY THEN\n\
+             tls-cert  default  in sync  3        -    -             -\n",
         )
         .check();
     Call::new(&["status", "--json", &daemon.argument()])
@@ -143,8 +143,8 @@ fn a_degraded_daemon_is_ready_and_not_in_sync() {
         .code(1)
         .stdout(
             "ready, degraded: 0 of 1 secret in sync\n\n\
-             NAME      STORE    STATE   VERSION  AGE  NEXT REFRESH\n\
-             tls-cert  default  failed  3        -    -\n  \
+             NAME      STORE    STATE   VERSION  AGE  NEXT REFRESH  WHY THEN\n\
+             tls-cert  default  failed  3        -    -             -\n  \
              denied: permission denied\n  \
              help: grant it\n",
         )

@@ -138,13 +138,8 @@ impl StatusFile {
 
     /// Whether what we wrote last is still what lies there.
     fn lies_at_path(&self) -> bool {
-        let Some(last) = &self.last else {
-            return false;
-        };
-        match (last.file.metadata(), std::fs::symlink_metadata(&self.path)) {
-            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
-            _ => false,
-        }
+        let last = self.last.as_ref();
+        last.is_some_and(|last| lies_at(&last.file, &self.path))
     }
 
     /// A new time on what lies there: it works on a full disk, too.
@@ -171,38 +166,51 @@ impl StatusFile {
     }
 
     fn replace(&mut self, now: Tick, document: &Arc<StatusDocument>) -> io::Result<()> {
-        let name = self
-            .path
-            .file_name()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
         let mut bytes = serde_json::to_vec(&**document)?;
         bytes.push(b'\n');
-        // One handle for both names, so that nobody can move the directory away between them.
-        let directory: OwnedFd = openat(
-            CWD,
-            super::directory(&self.path),
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        let temporary = temporary_name()?;
-        let mut file = File::from(openat(
-            &directory,
-            &temporary,
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::from_raw_mode(0o600),
-        )?);
-        fill(&mut file, &bytes)
-            .and_then(|()| Ok(renameat(&directory, &temporary, &directory, name)?))
-            .inspect_err(|_| {
-                let _ = unlinkat(&directory, &temporary, AtFlags::empty());
-            })?;
         self.last = Some(Written {
+            file: put(&self.path, &bytes)?,
             document: Arc::clone(document),
             touched: now,
-            file,
         });
         Ok(())
     }
+}
+
+/// Whether the open file is what lies at the path.
+pub(crate) fn lies_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Puts a world-readable file there, whole or not at all, in the place of whatever lies there. The
+/// handle is at its end, and reads it as well.
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+    // One handle for both names, so that nobody can move the directory away between them.
+    let directory: OwnedFd = openat(
+        CWD,
+        super::directory(path),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let temporary = temporary_name()?;
+    let mut file = File::from(openat(
+        &directory,
+        &temporary,
+        OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o600),
+    )?);
+    fill(&mut file, bytes)
+        .and_then(|()| Ok(renameat(&directory, &temporary, &directory, name)?))
+        .inspect_err(|_| {
+            let _ = unlinkat(&directory, &temporary, AtFlags::empty());
+        })?;
+    Ok(file)
 }
 
 /// The content and the final mode.

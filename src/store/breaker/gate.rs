@@ -147,6 +147,16 @@ impl Gate {
         self.0.lock().breaker.state()
     }
 
+    /// While it is not closed: when the store is asked after next.
+    #[must_use]
+    pub fn next_probe(&self) -> Option<Tick> {
+        let state = self.0.lock();
+        let breaker = &state.breaker;
+        (breaker.state() != BreakerState::Closed)
+            .then(|| breaker.due())
+            .flatten()
+    }
+
     /// Does what the breaker asks for, until told to stop: calls `ask` for the health question
     /// (at most one at a time), and wakes whose request is to be the probe. It sleeps while there
     /// is nothing to do. `ask` gives the answer with a few words for people; it must come back

@@ -179,6 +179,7 @@ impl Keeper {
             Step::Renew => self.renew(stop),
             Step::Dismiss => self.answer(None),
             Step::Wait(until) => {
+                self.session.lock().next = until;
                 return Turn::Wait(match (until, tidy) {
                     (Some(until), Some(tidy)) => Some(until.min(tidy)),
                     (until, tidy) => until.or(tidy),
@@ -307,6 +308,7 @@ impl Keeper {
                 state.replaced.push(old);
             }
             state.expires = expires;
+            state.facts = Some(facts.clone());
             state.failure = None;
             state.alive = None;
             settle(state);

@@ -17,6 +17,7 @@ mod explain;
 mod inquiry;
 mod keeper;
 pub mod kv;
+pub mod policy;
 mod session;
 mod store;
 mod teller;

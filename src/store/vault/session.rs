@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::token::Token;
+use super::token::{Facts, Token};
 use crate::clock::{Clock, Stop, StopSource, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
 use crate::plan::{Auth, Credential, SessionPlan};
@@ -52,6 +52,10 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// When it expires.
     pub(super) expires: Option<Tick>,
+    /// What is known of it.
+    pub(super) facts: Option<Facts>,
+    /// When the keeper acts next by itself.
+    pub(super) next: Option<Tick>,
     /// Why there is none, or the last thing that went wrong with it.
     pub(super) failure: Option<Failure>,
     /// The keeper is at it now: its outcome is worth waiting for.
@@ -93,6 +97,8 @@ impl Session {
                 token,
                 generation: 1,
                 expires: None,
+                facts: None,
+                next: None,
                 failure: None,
                 busy: false,
                 wanted: false,
@@ -279,13 +285,17 @@ impl Session {
     /// For status and metrics.
     pub(super) fn status(&self) -> SessionStatus {
         let state = self.lock();
+        let has_token = state.token.is_some();
+        let facts = state.facts.as_ref().filter(|_| has_token);
         SessionStatus {
             key: self.plan.key.clone(),
-            expires: state
-                .expires
-                .filter(|_| state.token.is_some())
-                // A server may say any number: beyond the calendar is never.
-                .and_then(|at| self.clock.wall().checked_add(at.since(self.clock.now()))),
+            method: self.plan.auth.method(),
+            has_token,
+            expires: state.expires.filter(|_| has_token),
+            renewable: facts.is_some_and(|facts| facts.renewable && !facts.batch),
+            accessor: facts.map_or_else(String::new, |facts| facts.accessor.clone()),
+            policies: facts.map_or_else(Vec::new, |facts| facts.policies.clone()),
+            next: state.next,
             failure: state.failure.clone(),
         }
     }
