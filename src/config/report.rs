@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::file::lines;
+use super::hidden::Hidden;
 use super::mask::Masks;
 use super::{Problem, Problems};
 
@@ -68,6 +69,8 @@ pub(crate) struct Report {
     notes: Vec<Note>,
     /// What may not be shown of the source.
     pub(crate) masks: Masks,
+    /// What may not be shown of the environment.
+    pub(crate) hidden: Hidden,
 }
 
 impl Report {
@@ -123,15 +126,26 @@ impl Report {
     }
 
     /// The notes, each once, in the order of their finding.
-    pub(crate) fn into_notes(self) -> Vec<Note> {
+    pub(crate) fn into_notes(self) -> (Vec<Note>, Hidden) {
         // A value that several secrets inherit is read more than once.
         let mut seen = HashSet::new();
         let notes = self.notes.iter().filter(|note| seen.insert(*note));
-        notes.cloned().collect()
+        let mut notes: Vec<Note> = notes.cloned().collect();
+        for note in &mut notes {
+            self.hidden.mask_in(&mut note.message);
+        }
+        (notes, self.hidden)
     }
 
     /// The problems in order of place, each once, with the lines they point at.
     pub(crate) fn into_problems(mut self, file: &Path, source: &str) -> Problems {
+        for problem in &mut self.problems {
+            self.hidden.mask_in(&mut problem.message);
+            problem
+                .help
+                .iter_mut()
+                .for_each(|help| self.hidden.mask_in(help));
+        }
         let mut seen = BTreeSet::new();
         self.problems.retain(|problem| {
             // One value behind an anchor is one problem, wherever it is used.

@@ -20,6 +20,8 @@ pub struct WriteError {
     pub cause: String,
     /// What would help (`CAP_CHOWN`, `SupplementaryGroups`, "mount the directory", …).
     pub help: Option<String>,
+    /// Whether files with new content are in place already; the cause says which.
+    pub is_halfway: bool,
 }
 
 /// What was being done: it decides what an error number means, and what would help.
@@ -74,6 +76,7 @@ impl WriteError {
             step: step.as_str(),
             cause: errno.to_string(),
             help: help(step, errno),
+            is_halfway: false,
         }
     }
 
@@ -84,6 +87,7 @@ impl WriteError {
             step: step.as_str(),
             cause: cause.into(),
             help: None,
+            is_halfway: false,
         }
     }
 
@@ -92,10 +96,18 @@ impl WriteError {
         self
     }
 
+    /// The same after new content came into place: what has, and what happens next.
+    pub(super) fn halfway(mut self, done: &str) -> Self {
+        self.cause += &format!("; {done}; the next cycle tries again");
+        self.is_halfway = true;
+        self
+    }
+
     /// As the failure of a secret: class `write`, tried again each cycle.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        let failure = Failure::new(ErrorType::Write, Retry::Settled, self.to_string());
+        let mut failure = Failure::new(ErrorType::Write, Retry::Settled, self.to_string());
+        failure.is_halfway = self.is_halfway;
         match &self.help {
             Some(help) => failure.with_remedy(help),
             None => failure,

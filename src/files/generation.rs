@@ -128,13 +128,16 @@ pub(super) fn commit(
             committed.written.push(piece.path.clone());
         }
     }
-    for name in files {
-        switch(&base, &through_data(name), name)?;
-    }
-    if some_stay {
-        behind::follow(&base, &new.place()?)?;
-    }
-    base.sync()?;
+    let finish = || -> Result<(), WriteError> {
+        for name in files {
+            switch(&base, &through_data(name), name)?;
+        }
+        if some_stay {
+            behind::follow(&base, &new.place()?)?;
+        }
+        base.sync()
+    };
+    finish().map_err(|error| error.halfway("`..data` names the new files already"))?;
     state.unsynced.remove(path);
     Ok(committed)
 }

@@ -68,11 +68,12 @@ impl Existing {
         sys::write_all(&self.fd, bytes)
             .and_then(|()| sys::set_length(&self.fd, length))
             .and_then(|()| sys::sync(&self.fd))
+            .and_then(|()| sys::node(&self.fd))
             .map_err(|errno| {
                 let mut error = error(errno);
                 error.cause += "; it may be half written until the next cycle";
+                error.is_halfway = true;
                 error
-            })?;
-        sys::node(&self.fd).map_err(error)
+            })
     }
 }

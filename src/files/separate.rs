@@ -116,6 +116,9 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
                 // The cause stays the rename; what has been renamed shall last all the same, and
                 // is tried again in the next cycle.
                 let _ = state.sync(&dirs);
+                if file.is_renamed() {
+                    committed.written.push(piece.path.clone());
+                }
                 return Err(halfway(error, &committed.written, &all));
             }
         }
@@ -128,7 +131,7 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
 }
 
 /// The error with what is new already and what is not.
-fn halfway(mut error: WriteError, new: &[PathBuf], all: &[&Path]) -> WriteError {
+fn halfway(error: WriteError, new: &[PathBuf], all: &[&Path]) -> WriteError {
     if new.is_empty() {
         return error;
     }
@@ -139,8 +142,7 @@ fn halfway(mut error: WriteError, new: &[PathBuf], all: &[&Path]) -> WriteError 
     let done = list(&mut new.iter().map(PathBuf::as_path));
     let old = list(&mut all.iter().copied().skip(new.len()));
     let rest = if old.is_empty() { "none" } else { &old };
-    error.cause += &format!("; new already: {done}; not yet: {rest}; the next cycle tries again");
-    error
+    error.halfway(&format!("new already: {done}; not yet: {rest}"))
 }
 
 impl State {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Hidden;
 use crate::files::Target;
 use crate::render::Content;
 use crate::secret::SecretString;
@@ -21,6 +22,8 @@ pub struct Plan {
     pub secrets: Vec<Arc<Secret>>,
     /// What people should know: warnings, overrides in force, differences from the Go tool.
     pub notices: Vec<Notice>,
+    /// Values of the environment that may not be shown, though the plan may have names made of them.
+    pub hidden: Hidden,
 }
 
 /// What the secrets of a plan ask of one store: the rate limit is made from it.
@@ -233,6 +236,17 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// The name of the method: `token`, `approle`, `cert`, `none`.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::AppRole { .. } => "approle",
+            Self::Cert { .. } => "cert",
+            Self::None => "none",
+        }
+    }
+
     /// What it shows the server.
     pub(super) fn credentials(&self) -> impl Iterator<Item = &Credential> {
         let credentials = match self {

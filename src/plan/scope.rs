@@ -7,8 +7,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::config::{
-    At, DurationError, Environment, ExpandError, Report, Section, Source, Text, expand,
-    parse_duration, parse_env_bool, shown, yaml_bool,
+    At, CREDENTIAL_KEYS, DurationError, Environment, ExpandError, Report, Section, Source, Text,
+    expand, is_credential_variable, parse_duration, parse_env_bool, shown, yaml_bool,
 };
 
 use super::Purpose;
@@ -51,10 +51,11 @@ impl Scope<'_> {
     /// The value of a key, expanded; an error in it is reported.
     pub(super) fn value(&mut self, section: &Section, key: &str) -> Option<Resolved> {
         let text = section.text(key)?;
-        self.expanded(text, key == "address" || CREDENTIALS.contains(&key))
+        self.expanded(text, key)
     }
 
-    fn expanded(&mut self, text: &Text, lenient: bool) -> Option<Resolved> {
+    fn expanded(&mut self, text: &Text, key: &str) -> Option<Resolved> {
+        let lenient = key == "address" || CREDENTIALS.contains(&key);
         let at = text.at.clone();
         if at.variable.is_some() {
             return Some(Resolved {
@@ -72,6 +73,7 @@ impl Scope<'_> {
                 return None;
             }
         };
+        self.hide(&at, key, &expanded.variables);
         let unset = !expanded.unset.is_empty();
         let look_past = lenient && self.purpose == Purpose::Validate;
         for name in &expanded.unset {
@@ -89,6 +91,29 @@ impl Scope<'_> {
             variables: expanded.variables,
             unset,
         })
+    }
+
+    /// Hides the values of variables that hold a credential, and says where one becomes a name.
+    fn hide(&mut self, at: &At, key: &str, variables: &[String]) {
+        let is_credential = CREDENTIAL_KEYS.contains(&key);
+        for name in variables {
+            let holds_one = is_credential_variable(name);
+            if let Some(value) = self.environment.get(name)
+                && (is_credential || holds_one)
+            {
+                self.report.hidden.add(value);
+            }
+            if holds_one && !is_credential {
+                self.report.warn(
+                    at,
+                    format!(
+                        "the variable `{name}` holds a credential by its name, and here it becomes \
+                         part of a name, which the log, the status and the metrics show: put it into \
+                         `token`, `roleId` or `secretId`, or give a variable of a name another name"
+                    ),
+                );
+            }
+        }
     }
 
     /// Reports that a key is absent, unless it is there in a form that is reported already.

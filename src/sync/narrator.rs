@@ -33,15 +33,16 @@ pub(super) struct Narrator {
     quiet: Quiet<Subject>,
 }
 
-impl Default for Narrator {
-    fn default() -> Self {
-        Self {
-            quiet: Quiet::new(),
-        }
-    }
-}
-
 impl Narrator {
+    /// For a plan; nothing told yet.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut narrator = Self {
+            quiet: Quiet::new(),
+        };
+        narrator.make_room(plan);
+        narrator
+    }
+
     /// What a worker reported; `known` as it was before the report is folded in.
     pub(super) fn report(&mut self, known: &Known, report: &Report, now: Tick) {
         match report {
@@ -125,7 +126,7 @@ impl Narrator {
             next_retry_ms = next.map(|next| millis(next.since(now))),
             repeated = more_than_none(line.repeated),
             remedy = failure.remedy.as_deref();
-            "the secret could not be synced; its files stay as they are");
+            "{}", what_it_means(failure));
     }
 
     /// A worker that had stalled goes on.
@@ -142,6 +143,7 @@ impl Narrator {
                 ttl_secs,
                 renewable,
                 accessor,
+                uses: _,
             } => {
                 self.quiet.clear(&Subject::Session(session.clone()), now);
                 info!(target: "store", store = *session.store, credentials = *session.credentials,
@@ -193,11 +195,17 @@ impl Narrator {
         }
     }
 
+    /// Each secret of the plan may fail, and may have a warning, and each is told of once.
+    fn make_room(&mut self, plan: &Plan) {
+        self.quiet.make_room(3 * plan.secrets.len());
+    }
+
     /// Forgets what the plan no longer has.
     pub(super) fn retain(&mut self, plan: &Plan) {
         let secrets: HashSet<&str> = plan.secrets.iter().map(|secret| &*secret.name).collect();
         let sessions: HashSet<&SessionKey> =
             plan.sessions.iter().map(|session| &session.key).collect();
+        self.make_room(plan);
         self.quiet.retain(|subject| match subject {
             Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
             Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
@@ -222,6 +230,17 @@ fn state(failure: &Failure) -> String {
     match failure.error_type {
         ErrorType::Auth | ErrorType::Tls => format!("{} {}", failure.error_type, failure.message),
         class => class.to_string(),
+    }
+}
+
+/// What a failure means for the files of its secret.
+fn what_it_means(failure: &Failure) -> &'static str {
+    match failure.error_type {
+        ErrorType::Stalled => "the secret is not being synced: its worker has stalled",
+        _ if failure.is_halfway => {
+            "the secret could not be synced; new content is in place already, not all is done"
+        }
+        _ => "the secret could not be synced; its files stay as they are",
     }
 }
 

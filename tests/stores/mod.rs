@@ -118,6 +118,7 @@ impl Lab {
             })],
             secrets: Vec::new(),
             notices: Vec::new(),
+            hidden: secrets_sync::config::Hidden::default(),
         };
         change(&mut plan);
         let (sender, events) = unbounded();
