@@ -9,6 +9,7 @@ mod crew;
 mod cycle;
 mod event;
 mod facts;
+mod futexes;
 mod narrator;
 mod once;
 mod outlook;

@@ -12,6 +12,7 @@ use crate::config::show_duration;
 use crate::failure::{ErrorType, Failure};
 use crate::observe::details::Attempt;
 use crate::observe::metrics::SecretLabels;
+use crate::observe::view::end_of_calendar;
 use crate::observe::{ConfigEntry, SecretEntry, SessionEntry, StatusDocument, StoreEntry};
 use crate::plan::{Interval, Plan, Secret};
 use crate::store::{BreakerState, SessionStatus, StoreStatus};
@@ -535,15 +536,8 @@ fn session_entry(session: &SessionStatus, now: Tick, wall: SystemTime) -> Sessio
 /// When that is; what has passed is now. A server may say any number: beyond the calendar is never.
 fn moment(then: Tick, now: Tick, wall: SystemTime) -> Option<String> {
     wall.checked_add(then.since(now))
-        .filter(in_calendar)
+        .filter(|then| *then < end_of_calendar())
         .map(stamp)
-}
-
-/// RFC 3339 ends with the year 9999.
-fn in_calendar(wall: &SystemTime) -> bool {
-    const END: Duration = Duration::from_secs(253_402_300_800);
-    wall.duration_since(SystemTime::UNIX_EPOCH)
-        .is_ok_and(|since| since < END)
 }
 
 fn millis(span: Duration) -> u64 {

@@ -13,17 +13,18 @@ use log::{error, info};
 use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
 use super::facts::facts;
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
 use super::schedule::Reason;
 use super::signals::Signal;
-use super::state::{State, stalled};
+use super::state::{Standing, State, stalled};
 use super::watch::{Watch, Watched};
 use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::failure::Failure;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, trace};
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
@@ -124,7 +125,7 @@ impl Supervisor {
             ),
             events,
             state: State::new(&start.plan, now, start.clock.wall()),
-            narrator: Narrator::default(),
+            narrator: Narrator::new(&start.plan),
             unstarted: HashMap::new(),
             to_retire: false,
             turned: now,
@@ -151,6 +152,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             self.start_worker(index);
         }
@@ -212,7 +214,9 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        for known in self.state.secrets() {
+        let secrets = self.state.secrets().iter();
+        // Of the others it was set to zero at their success.
+        for known in secrets.filter(|known| known.standing != Standing::InSync) {
             self.outlook
                 .metrics()
                 .stale(&known.labels, known.stale(now));
@@ -245,6 +249,9 @@ impl Supervisor {
                 self.changed_since.get_or_insert(now);
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
+                self.outlook
+                    .metrics()
+                    .stale(&known.labels, known.stale(now));
                 self.changed_since.get_or_insert(now);
             }
         }
@@ -295,7 +302,10 @@ impl Supervisor {
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
-        self.narrator.report(known, &event.report, now);
+        {
+            let _about = trace::about(event.trace);
+            self.narrator.report(known, &event.report, now);
+        }
         let metrics = self.outlook.metrics();
         match &event.report {
             Report::Synced {
@@ -465,6 +475,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self
                 .state
@@ -500,7 +511,10 @@ impl Supervisor {
                 recv(alarm) -> _ => {}
             }
         }
-        self.stores.close(close_time(self.daemon.shutdown_timeout));
+        let most = self.daemon.shutdown_timeout;
+        self.stores.close(close_time(most));
+        let left = (began + most).since(self.clock.now());
+        trace::end(trace::LAST_SPANS.min(left));
         self.outlook.close();
         info!(target: "sync", "stopped");
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::answer::{Meaning, meaning};
+use super::answer::{Meaning, Operation, meaning};
 use super::wire::{Call, Method, Reply, Wire};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
+use crate::observe::trace;
 use crate::plan::tls::TlsFileError;
 use crate::plan::{Daemon, StorePlan, TlsFiles};
 use crate::store::breaker::{Health, Outcome};
@@ -136,6 +137,10 @@ impl Client {
             query,
             namespace: call.namespace,
             token: call.token,
+            span: match call.operation {
+                Operation::Read => "fetch",
+                _ => "",
+            },
             ..match call.method {
                 Method::Get => Request::get(&path, timeout),
                 Method::Post => Request::post(&path, call.body.as_ref(), timeout),
@@ -152,6 +157,7 @@ impl Client {
                 .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
             _place: response.place,
+            span: response.span,
         })
     }
 }
@@ -160,7 +166,12 @@ impl Wire for Client {
     fn send(&self, call: &Call<'_>, stop: &Stop) -> Result<Reply, StoreError> {
         // A missing certificate file says nothing of the server: before the gate.
         let agent = self.agent(call.client)?;
-        let visit = self.entrance.enter(&self.address, call.who, stop)?;
+        let mut wait = trace::child("wait");
+        wait.set("secrets_sync.store", self.plan.name.clone());
+        let visit = self.entrance.enter(&self.address, call.who, stop);
+        wait.judge(&visit, |error| &error.failure);
+        drop(wait);
+        let visit = visit?;
         let result = self.exchange(&agent, call, self.plan.timeout, &mut || visit.again());
         visit.ended(outcome(&result));
         Ok(result?)

@@ -261,6 +261,7 @@ mod tests {
             retry_after: None,
             body: SecretBytes::default(),
             _place: None,
+            span: Default::default(),
         })
     }
 
@@ -392,6 +393,7 @@ mod tests {
             retry_after: None,
             body: SecretBytes::default(),
             _place: None,
+            span: Default::default(),
         });
         assert!(
             error.to_string().ends_with("bad secret ID [redacted]"),

@@ -2,7 +2,7 @@
 
 mod ask;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -123,10 +123,11 @@ impl VaultStore {
 
     /// Takes out the sessions that these plans do not have.
     pub(crate) fn retain(&self, plans: &[Arc<SessionPlan>]) -> Vec<Retired> {
+        let kept: HashSet<&SessionKey> = plans.iter().map(|plan| &plan.key).collect();
         let mut sessions = self.sessions();
         let gone: Vec<SessionKey> = sessions
             .keys()
-            .filter(|key| !plans.iter().any(|plan| plan.key == **key))
+            .filter(|key| !kept.contains(key))
             .cloned()
             .collect();
         gone.iter()
@@ -248,11 +249,13 @@ impl Store for VaultStore {
             }
         }
         let asked = self.asked(source, &token);
-        if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply));
-        }
-        let fetched =
-            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))?;
+        let fetched = if reply.meaning == Meaning::Good {
+            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))
+        } else {
+            Err(asked.refused(&reply))
+        };
+        reply.span.judge(&fetched, |error| &error.failure);
+        let fetched = fetched?;
         token.has_read(fetched.leased);
         Ok(fetched)
     }
