@@ -17,6 +17,7 @@ mod explain;
 mod inquiry;
 mod keeper;
 pub mod kv;
+mod remedy;
 mod session;
 mod store;
 mod teller;

@@ -200,7 +200,7 @@ impl VaultStore {
             what: format!("read of {kind}`{}/{}`", source.mount, source.key),
             namespace: &source.namespace,
             policy_path: Some(kv::policy_path(source)),
-            version: source.version,
+            source: Some(source),
             sent: token.value.iter().collect(),
         }
     }
@@ -249,8 +249,8 @@ impl Store for VaultStore {
         if reply.meaning != Meaning::Good {
             return Err(asked.refused(&reply));
         }
-        let fetched =
-            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))?;
+        let fetched = kv::fetched(source, reply.body.expose())
+            .map_err(|error| asked.garbage(&error.why).with_remedy(error.remedy))?;
         token.has_read(fetched.leased);
         Ok(fetched)
     }
