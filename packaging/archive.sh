@@ -12,7 +12,7 @@ install -m 0755 "$binary" "$work/$name/secrets-sync"
 install -m 0644 "$sbom" "$work/$name/"
 cd "$root"
 # As they lie in the sources, so that links between them hold.
-for part in README.md CHANGELOG.md SECURITY.md ARCHITECTURE.md CONTRIBUTING.md LICENSE-* docs man contrib packaging/systemd; do
+for part in README.md CHANGELOG.md SECURITY.md ARCHITECTURE.md CONTRIBUTING.md LICENSE-* docs man contrib packaging/systemd packaging/THIRD-PARTY-NOTICES.txt; do
   [ ! -e "$part" ] || cp -R --parents "$part" "$work/$name/"
 done
 chmod -R u=rwX,go=rX "$work/$name"

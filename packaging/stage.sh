@@ -22,6 +22,7 @@ install -m 0644 "$root"/docs/*.md "$doc/docs/"
 install -m 0644 "$root/contrib/secrets-sync.schema.json" "$root"/contrib/prometheus/secrets-sync.rules.yaml "$doc/"
 install -m 0644 "$root/contrib/grafana/secrets-sync.json" "$doc/grafana-dashboard.json"
 gzip -9 -n <"$root/CHANGELOG.md" >"$doc/changelog.gz"
+gzip -9 -n <"$here/THIRD-PARTY-NOTICES.txt" >"$doc/THIRD-PARTY-NOTICES.txt.gz"
 find "$out/usr/share/man" -type f -exec gzip -9 -n {} +
 
 # Of one kind of package only.

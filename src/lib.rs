@@ -16,6 +16,8 @@
 //! * [`sandbox`]: what the kernel lets the process write and read.
 //! * [`secret`], [`failure`], [`clock`], [`printable`]: the words that all rooms share.
 
+#[cfg(test)]
+mod children;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -85,6 +85,8 @@ fn the_image_is_small_runs_as_nobody_and_holds_no_shell() {
         "drwxrwxrwt 0/0 run/secrets-sync/",
         "drwxr-xr-x 65534/65534 secrets/",
         "lrwxrwxrwx 0/0 usr/bin/secrets-sync -> /app/secrets-sync",
+        "drwxr-xr-x 0/0 usr/share/doc/secrets-sync/",
+        "-rw-r--r-- 0/0 usr/share/doc/secrets-sync/THIRD-PARTY-NOTICES.txt",
     ]
     .map(str::to_owned)
     .into();
@@ -114,7 +116,17 @@ fn listing(podman: &Podman, image: &str) -> BTreeSet<String> {
     let said = podman::run(tar);
     said.expect_success("tar");
     let leads = [
-        "etc/", "etc/ssl/", "run/", "usr/", "usr/bin/", "dev/", "proc/", "sys/", "./",
+        "etc/",
+        "etc/ssl/",
+        "run/",
+        "usr/",
+        "usr/bin/",
+        "usr/share/",
+        "usr/share/doc/",
+        "dev/",
+        "proc/",
+        "sys/",
+        "./",
     ];
     let mounts = [
         "etc/hosts",

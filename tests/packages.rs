@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use support::commands::{commands, root, run};
 use support::{OpenBao, Shared, process};
 
+/// Bytes that the program may have.
+const LARGEST: usize = 5_000_000;
+
 /// What `make dist` makes, or the end of this test.
 macro_rules! dist {
     () => {
@@ -98,6 +101,7 @@ fn ours(machine: &Machine) -> String {
 
 fn same_binary(path: &Path) {
     let built = fs::read(root().join("target/static/secrets-sync")).unwrap();
+    assert!(built.len() <= LARGEST, "{} bytes", built.len());
     assert!(fs::read(path).unwrap() == built, "another binary");
 }
 

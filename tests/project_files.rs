@@ -322,3 +322,19 @@ fn no_file_has_white_space_at_ends_of_lines_and_each_ends_in_a_newline() {
     }
     assert!(wrong.is_empty(), "{wrong:?}");
 }
+
+#[test]
+fn the_notices_are_those_of_the_crates_that_are_linked() {
+    let mut command = Command::new("python3");
+    command.arg("packaging/notices.py").current_dir(root());
+    let said = podman::run(command);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let kept = read("packaging/THIRD-PARTY-NOTICES.txt");
+    assert!(
+        said.stdout == kept,
+        "the crates have changed: run `make notices`"
+    );
+    for crate_name in ["ureq ", "rustls ", "yaml_serde ", "musl, https"] {
+        assert!(kept.contains(crate_name), "{crate_name}");
+    }
+}

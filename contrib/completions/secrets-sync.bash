@@ -26,7 +26,7 @@ _secrets_sync() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --config | --from | --kv-version | --mount-path | --output | --output-dir | --status-file | --timeout | --vault-addr | --vault-role-id | --vault-secret-id | --vault-token | -c | -o)
+      --config | --credentials | --from | --kv-version | --mount-path | --output | --output-dir | --status-file | --store | --timeout | --vault-addr | --vault-role-id | --vault-secret-id | --vault-token | -c | -o)
         [[ ${COMP_WORDS[i + 1]} == = ]] && ((i++))
         ((i++)) ;;
       -* | =) ;;
@@ -44,6 +44,12 @@ _secrets_sync() {
       return ;;
     --status-file)
       _secrets_sync_files -f "$cur"
+      return ;;
+    --store)
+      :
+      return ;;
+    --credentials)
+      _secrets_sync_words 'default' "$cur"
       return ;;
     -o | --output)
       _secrets_sync_files -f "$cur"
@@ -99,6 +105,16 @@ _secrets_sync() {
         _secrets_sync_words '--json --status-file -c --config -h --help' "$cur"
       fi
       ;;
+    doctor)
+      if [[ $cur == -* ]]; then
+        _secrets_sync_words '--json -c --config -h --help' "$cur"
+      fi
+      ;;
+    policy)
+      if [[ $cur == -* ]]; then
+        _secrets_sync_words '--store --credentials -c --config -h --help' "$cur"
+      fi
+      ;;
     convert)
       if [[ $cur == -* ]]; then
         _secrets_sync_words '-o --output --from --output-dir --mount-path --kv-version --strict --query-vault --vault-addr --vault-token --vault-role-id --vault-secret-id -c --config -h --help' "$cur"
@@ -115,7 +131,7 @@ _secrets_sync() {
       if [[ $cur == -* ]]; then
         _secrets_sync_words '-c --config -V --version -h --help --once --dry-run --timeout' "$cur"
       else
-        _secrets_sync_words 'run isready validate init status convert version help' "$cur"
+        _secrets_sync_words 'run isready validate init status doctor policy convert version help' "$cur"
       fi
       ;;
   esac

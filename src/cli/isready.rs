@@ -8,6 +8,7 @@ use super::exit::Exit;
 use crate::config::Environment;
 use crate::observe::StatusDocument;
 use crate::observe::status_file::{self, Candidates, Missing};
+use crate::observe::view::headline;
 
 /// What to do when no daemon is found.
 pub(super) const NO_DAEMON: &str = "start it with `secrets-sync run`; where it has its own \
@@ -54,18 +55,6 @@ pub(super) fn tell_all(messages: &[String]) {
     for message in messages {
         console::fail(message);
     }
-}
-
-/// One line of how it stands.
-pub(super) fn headline(document: &StatusDocument) -> String {
-    let state = match (document.ready, document.degraded) {
-        (true, false) => "ready",
-        (true, true) => "ready, degraded",
-        (false, _) => "not ready",
-    };
-    let (synced, all) = (document.synced_count, document.secret_count);
-    let plural = if all == 1 { "secret" } else { "secrets" };
-    format!("{state}: {synced} of {all} {plural} in sync")
 }
 
 /// Names what keeps it from being ready.
@@ -115,21 +104,5 @@ mod tests {
             not_ready(&document),
             "not ready: 1 of 4 secrets in sync\n  `b`: failed: no such secret\n  `c`: pending"
         );
-    }
-
-    #[test]
-    fn the_headline_tells_degraded_from_ready() {
-        let line = |ready, degraded| {
-            headline(&StatusDocument {
-                ready,
-                degraded,
-                secret_count: 1,
-                synced_count: 1,
-                ..StatusDocument::default()
-            })
-        };
-        assert_eq!(line(true, false), "ready: 1 of 1 secret in sync");
-        assert_eq!(line(true, true), "ready, degraded: 1 of 1 secret in sync");
-        assert_eq!(line(false, true), "not ready: 1 of 1 secret in sync");
     }
 }

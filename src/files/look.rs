@@ -191,7 +191,8 @@ pub(super) fn judge(
 }
 
 fn reads_as(fd: &std::os::fd::OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
-    let mut buffer = Zeroizing::new(vec![0; 16 * 1024]);
+    // As large as the content and one byte more, which tells that the file is longer.
+    let mut buffer = Zeroizing::new(vec![0; (bytes.len() + 1).min(16 * 1024)]);
     let mut done = 0;
     loop {
         let count = sys::read_at(fd, &mut buffer, done as u64)?;

@@ -1,7 +1,9 @@
-//! Is told what happened and shows it: log, metrics, status document, HTTP, systemd. Asks nobody,
+//! Is told what happened and shows it: log, metrics, status document, HTTP, systemd,
+//! traces. Asks nobody,
 //! decides nothing, and never holds a value of a secret.
 
 pub mod build_info;
+pub mod details;
 pub mod http;
 pub mod log;
 pub mod metrics;
@@ -9,6 +11,8 @@ pub mod quiet;
 pub mod status;
 pub mod status_file;
 pub mod systemd;
+pub mod trace;
+pub mod view;
 
 pub use metrics::Metrics;
-pub use status::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};
+pub use status::{ConfigEntry, SecretEntry, SessionEntry, StatusDocument, StoreEntry};

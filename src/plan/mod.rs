@@ -8,6 +8,7 @@
 pub(crate) mod address;
 mod auth;
 mod claims;
+mod collector;
 mod credentials;
 mod describe;
 mod diff;
@@ -24,8 +25,9 @@ mod tests;
 pub mod tls;
 
 pub use crate::config::Daemon;
+pub use collector::collector;
 pub use credentials::{CredentialProblem, inspect};
-pub use describe::describe;
+pub use describe::{content, describe};
 pub use diff::{Diff, diff};
 pub use load::{load, load_text};
 pub use model::{

@@ -236,6 +236,17 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// The name of the method: `token`, `approle`, `cert`, `none`.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::AppRole { .. } => "approle",
+            Self::Cert { .. } => "cert",
+            Self::None => "none",
+        }
+    }
+
     /// What it shows the server.
     pub(super) fn credentials(&self) -> impl Iterator<Item = &Credential> {
         let credentials = match self {

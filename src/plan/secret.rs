@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, At, DurationError, Section, check_name, nearest, parse_duration, shown};
+use crate::render::Content;
 
 use super::auth::Outcome;
 use super::claims::Claims;
-use super::model::{Interval, KvVersion, Layout, Secret, SessionKey, SessionPlan, Source};
+use super::model::{Interval, KvVersion, Layout, Output, Secret, SessionKey, SessionPlan, Source};
 use super::outputs;
 use super::scope::{Refusal, Scope, namespace, segments};
 use super::store::{self, DEFAULT, kv_version};
@@ -95,6 +96,9 @@ pub(super) fn resolve(
         &mut common.claims,
         &mut common.resorted,
     );
+    if let (Some(sources), Some(outputs)) = (&sources, &outputs) {
+        check_fields(scope, secret, sources, outputs);
+    }
     Some(Secret {
         name: name?,
         sources: sources?,
@@ -204,6 +208,40 @@ fn check_alias(alias: &str) -> Result<(), String> {
         return Err("may not hold a dot, for templates write `.NAME.FIELD`".to_owned());
     }
     Ok(())
+}
+
+/// With several sources the first name of a `field` is that of one of them.
+fn check_fields(
+    scope: &mut Scope<'_>,
+    secret: &config::Secret,
+    sources: &[Source],
+    outputs: &[Output],
+) {
+    let aliases: Vec<&str> = sources.iter().filter_map(|s| s.alias.as_deref()).collect();
+    // With a `key` beside them, one of the two has to go, and with it perhaps this.
+    let both = secret.section.text("key").is_some() || secret.section.text("path").is_some();
+    let Some((_, files)) = secret
+        .files
+        .as_ref()
+        .filter(|_| !aliases.is_empty() && !both)
+    else {
+        return;
+    };
+    for (file, output) in files.iter().zip(outputs) {
+        let Content::Field(field, _) = &output.content else {
+            continue;
+        };
+        if !aliases.iter().any(|alias| field.is_below(alias)) {
+            scope.report.error_help(
+                &file.at_of("field"),
+                format!("`{}` names none of the sources", shown(field.as_str())),
+                format!(
+                    "write `SOURCE.FIELD`; the sources are `{}`",
+                    shown(&aliases.join("`, `"))
+                ),
+            );
+        }
+    }
 }
 
 /// One read. `own` is where it is written, `outer` the secret that it inherits from.

@@ -19,6 +19,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{TlsFiles, TrustedRoots};
 
+mod expiry;
+
+pub use expiry::expires;
+
 /// No bundle of certificates is larger: system bundles are about 250 KiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 

@@ -106,4 +106,10 @@ impl FieldPath {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// Whether it is a field of the source with this name.
+    #[must_use]
+    pub fn is_below(&self, source: &str) -> bool {
+        super::field::below(&self.text, source).is_some()
+    }
 }

@@ -17,10 +17,7 @@ pub(super) fn find<'d>(data: &'d Data, path: &str) -> Result<&'d Value, RenderEr
         Data::Many(sources) => {
             let named = sources
                 .iter()
-                .filter_map(|(name, fields)| {
-                    let rest = path.strip_prefix(name.as_str())?.strip_prefix('.')?;
-                    Some((name, fields.expose(), rest))
-                })
+                .filter_map(|(name, fields)| Some((name, fields.expose(), below(path, name)?)))
                 .max_by_key(|(name, _, _)| name.len());
             match named {
                 Some((_, fields, rest)) => {
@@ -36,6 +33,11 @@ pub(super) fn find<'d>(data: &'d Data, path: &str) -> Result<&'d Value, RenderEr
             }
         }
     }
+}
+
+/// What of a path is left below a source.
+pub(super) fn below<'p>(path: &'p str, source: &str) -> Option<&'p str> {
+    path.strip_prefix(source)?.strip_prefix('.')
 }
 
 fn missing<'n>(path: &str, names: impl Iterator<Item = &'n String>) -> RenderError {

@@ -41,14 +41,14 @@ fn text(format: Format, data: &Data) -> Result<String, String> {
 
 /// Feeds a program's standard input; `None` where the program is not installed.
 fn run(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .spawn()
-        .ok()?;
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let mut child = crate::children::spawn(&mut command).ok()?;
     child.stdin.take()?.write_all(input).ok()?;
     let output = child.wait_with_output().ok()?;
     assert!(output.status.success(), "{program} failed");

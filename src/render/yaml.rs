@@ -199,12 +199,12 @@ mod tests {
     fn python(text: &str) -> Option<Value> {
         let script = "import json,sys\ntry:\n import yaml\nexcept ImportError:\n sys.exit(3)\n\
                       print(json.dumps(yaml.safe_load(sys.stdin.buffer.read().decode())))";
-        let mut child = Command::new("python3")
+        let mut command = Command::new("python3");
+        command
             .args(["-c", script])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .ok()?;
+            .stdout(Stdio::piped());
+        let mut child = crate::children::spawn(&mut command).ok()?;
         child.stdin.take()?.write_all(text.as_bytes()).ok()?;
         let output = child.wait_with_output().ok()?;
         if output.status.code() == Some(3) {

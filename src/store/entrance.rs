@@ -1,6 +1,7 @@
 //! What every request to a store passes, in this order: the breaker, the rate limit, the limit on
 //! requests in flight; and the thread that asks after the store while the breaker is open.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crossbeam_channel::Sender;
 use super::breaker::{self, Gate, Health, Outcome, Settings};
 use super::limiter::{InFlight, Permit, RateLimit, Refused};
 use super::{BreakerState, StoreError, StoreEvent};
-use crate::clock::{Clock, Stop, StopSource};
+use crate::clock::{Clock, Stop, StopSource, Tick};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Daemon, Demand, StorePlan};
 
@@ -35,6 +36,8 @@ pub(crate) struct Entrance {
     reason: Arc<Mutex<String>>,
     rate: Arc<RateLimit>,
     places: InFlight,
+    /// How many wait for the limits.
+    queue: AtomicUsize,
     timeout: Duration,
     prober: Mutex<Prober>,
 }
@@ -94,6 +97,7 @@ impl Entrance {
             reason,
             rate,
             places: InFlight::new(plan.max_concurrent),
+            queue: AtomicUsize::new(0),
             timeout: plan.timeout,
             prober: Mutex::new(Prober::None),
             clock,
@@ -115,6 +119,16 @@ impl Entrance {
         self.gate.state()
     }
 
+    /// While the breaker is not closed: when the store is asked after next.
+    pub(crate) fn next_probe(&self) -> Option<Tick> {
+        self.gate.next_probe()
+    }
+
+    /// How many requests wait for the limits.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.load(Ordering::Relaxed)
+    }
+
     /// Ends the probing thread. Requests still pass as the breaker lets them.
     pub(crate) fn close(&self) {
         *lock(&self.prober) = Prober::None;
@@ -131,22 +145,24 @@ impl Entrance {
         self.serve();
         let until = self.clock.now() + self.timeout;
         let mut pass = self.admit(address, who)?;
+        self.queue.fetch_add(1, Ordering::Relaxed);
         let place = self
             .rate
             .acquire(&*self.clock, stop)
-            .and_then(|()| self.places.acquire(&*self.clock, stop, until))
-            .map_err(|why| match why {
-                Refused::Stopped => self.refused("stopped before the request was sent"),
-                Refused::Deadline => StoreError::new(
-                    ErrorType::Timeout,
-                    Retry::Backoff(None),
-                    format!(
-                        "`{address}`: all requests that may be in flight have been for {}",
-                        humantime::format_duration(self.timeout)
-                    ),
-                )
-                .with_remedy("raise `maxConcurrent`, or find what makes the server slow"),
-            })?;
+            .and_then(|()| self.places.acquire(&*self.clock, stop, until));
+        self.queue.fetch_sub(1, Ordering::Relaxed);
+        let place = place.map_err(|why| match why {
+            Refused::Stopped => self.refused("stopped before the request was sent"),
+            Refused::Deadline => StoreError::new(
+                ErrorType::Timeout,
+                Retry::Backoff(None),
+                format!(
+                    "`{address}`: all requests that may be in flight have been for {}",
+                    humantime::format_duration(self.timeout)
+                ),
+            )
+            .with_remedy("raise `maxConcurrent`, or find what makes the server slow"),
+        })?;
         // The store may have gone away while this one stood in the queue.
         while !self.gate.is_current(&pass) {
             pass = self.admit(address, who)?;

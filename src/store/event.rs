@@ -1,7 +1,6 @@
 //! What a store tells the supervisor, which logs it and shows it.
 
-use std::time::SystemTime;
-
+use crate::clock::Tick;
 use crate::failure::Failure;
 use crate::plan::SessionKey;
 
@@ -20,6 +19,8 @@ pub enum StoreEvent {
         renewable: bool,
         /// The last four characters of the accessor.
         accessor: String,
+        /// How often it may be used, 0 for without end.
+        uses: u64,
     },
     /// A login, look-up or renewal failed; told at the first of a row, and when the reason
     /// changes.
@@ -71,23 +72,39 @@ pub enum BreakerState {
 }
 
 /// A store as the status shows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreStatus {
     /// Its name.
     pub name: String,
     /// Its breaker.
     pub breaker: BreakerState,
+    /// While the breaker is not closed: when the store is asked after next.
+    pub next_probe: Option<Tick>,
+    /// Requests that wait for the limits.
+    pub waiting: usize,
     /// Its sessions.
     pub sessions: Vec<SessionStatus>,
 }
 
 /// A session as the status and the metrics show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionStatus {
     /// Which.
     pub key: SessionKey,
+    /// `token`, `approle`, `cert`, `none`.
+    pub method: &'static str,
+    /// Whether it has a token.
+    pub has_token: bool,
     /// When the token expires; `None` where it does not, or there is none.
-    pub expires: Option<SystemTime>,
+    pub expires: Option<Tick>,
+    /// Whether the token can be renewed.
+    pub renewable: bool,
+    /// The last four characters of its accessor.
+    pub accessor: String,
+    /// Its policies, as far as the server told them.
+    pub policies: Vec<String>,
+    /// When its keeper acts next by itself.
+    pub next: Option<Tick>,
     /// The last failure, while there is one.
     pub failure: Option<Failure>,
 }

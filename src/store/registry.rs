@@ -21,7 +21,7 @@ const RETIRE_WITHIN: Duration = Duration::from_secs(5);
 pub enum Mode {
     /// The daemon and `--once`.
     Use,
-    /// `--dry-run`: a wrapped secret ID is looked up, never unwrapped.
+    /// `--dry-run` and `doctor`: a wrapped secret ID is looked up, never unwrapped.
     Look,
 }
 
@@ -124,6 +124,11 @@ impl Stores {
         Some(Arc::<VaultStore>::clone(&open.store))
     }
 
+    /// The same with all that it can be asked: for `doctor`.
+    pub(crate) fn vault(&self, name: &str) -> Option<Arc<VaultStore>> {
+        self.stores.get(name).map(|open| Arc::clone(&open.store))
+    }
+
     /// Credential and TLS files to follow. A directory among them (`tlsCAPath`) stands for the
     /// names and contents of its files.
     #[must_use]
@@ -153,6 +158,8 @@ impl Stores {
             .map(|(name, open)| StoreStatus {
                 name: name.clone(),
                 breaker: open.entrance.state(),
+                next_probe: open.entrance.next_probe(),
+                waiting: open.entrance.waiting(),
                 sessions: open.store.status(),
             })
             .collect()

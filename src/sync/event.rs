@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::schedule::Reason;
 use crate::clock::Tick;
 use crate::failure::Failure;
+use crate::observe::trace::Ids;
 
 /// Something happened to a worker's secret.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub(super) struct Event {
     pub(super) worker: u64,
     /// What.
     pub(super) report: Report,
+    /// The trace of the cycle that it is about.
+    pub(super) trace: Option<Ids>,
 }
 
 /// What happened.
@@ -30,6 +34,8 @@ pub(super) enum Report {
         took: Duration,
         /// The next refresh; `None`: not by itself.
         next: Option<Tick>,
+        /// Why then.
+        reason: Reason,
         /// When the credential on disk is no longer good; leases only.
         expires: Option<Tick>,
         /// Worth telling once a change.
@@ -47,6 +53,8 @@ pub(super) enum Report {
         took: Duration,
         /// The next try; `None`: when the store is back.
         next: Option<Tick>,
+        /// Why then.
+        reason: Reason,
         /// `once` is over for this secret.
         is_final: bool,
     },

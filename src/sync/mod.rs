@@ -8,6 +8,8 @@
 mod crew;
 mod cycle;
 mod event;
+mod facts;
+mod futexes;
 mod narrator;
 mod once;
 mod outlook;
@@ -19,6 +21,7 @@ mod supervisor;
 mod watch;
 mod worker;
 
+pub use facts::facts;
 pub use once::{OnceOutcome, OncePolicy, once};
 pub use outlook::Outlook;
 pub use signals::{Caught, Signal, catch, listen};

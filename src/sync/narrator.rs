@@ -33,15 +33,16 @@ pub(super) struct Narrator {
     quiet: Quiet<Subject>,
 }
 
-impl Default for Narrator {
-    fn default() -> Self {
-        Self {
-            quiet: Quiet::new(),
-        }
-    }
-}
-
 impl Narrator {
+    /// For a plan; nothing told yet.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut narrator = Self {
+            quiet: Quiet::new(),
+        };
+        narrator.make_room(plan);
+        narrator
+    }
+
     /// What a worker reported; `known` as it was before the report is folded in.
     pub(super) fn report(&mut self, known: &Known, report: &Report, now: Tick) {
         match report {
@@ -142,6 +143,7 @@ impl Narrator {
                 ttl_secs,
                 renewable,
                 accessor,
+                uses: _,
             } => {
                 self.quiet.clear(&Subject::Session(session.clone()), now);
                 info!(target: "store", store = *session.store, credentials = *session.credentials,
@@ -193,11 +195,17 @@ impl Narrator {
         }
     }
 
+    /// Each secret of the plan may fail, and may have a warning, and each is told of once.
+    fn make_room(&mut self, plan: &Plan) {
+        self.quiet.make_room(3 * plan.secrets.len());
+    }
+
     /// Forgets what the plan no longer has.
     pub(super) fn retain(&mut self, plan: &Plan) {
         let secrets: HashSet<&str> = plan.secrets.iter().map(|secret| &*secret.name).collect();
         let sessions: HashSet<&SessionKey> =
             plan.sessions.iter().map(|session| &session.key).collect();
+        self.make_room(plan);
         self.quiet.retain(|subject| match subject {
             Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
             Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),

@@ -3,6 +3,7 @@
 //! in log and status, and is tried again.
 
 use std::net::SocketAddr;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use log::{Level, info};
 
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
+use crate::observe::details::{Attempt, DaemonFacts, Details, SecretFacts};
 use crate::observe::http::{Board, Server};
 use crate::observe::quiet::Quiet;
 use crate::observe::status_file::{BETWEEN, LockPolicy, LockStep, StatusFile, StatusLock};
@@ -27,6 +29,7 @@ pub struct Outlook {
     server: Option<Server>,
     bind_at: Tick,
     file: StatusFile,
+    details: Details,
     lock: StatusLock,
     policy: LockPolicy,
     lock_at: Tick,
@@ -35,7 +38,7 @@ pub struct Outlook {
     /// When systemd is told at the latest that the daemon is ready.
     ready_at: Option<Tick>,
     watchdog: Watchdog,
-    shown: StatusDocument,
+    shown: Arc<StatusDocument>,
     /// What does not work now, by what it is about.
     notices: Vec<(&'static str, String)>,
     quiet: Quiet<&'static str>,
@@ -59,6 +62,7 @@ impl Outlook {
             address,
             server: None,
             bind_at: Tick::default(),
+            details: Details::new(file.path()),
             file,
             lock,
             policy,
@@ -67,7 +71,7 @@ impl Outlook {
             protocol: Protocol::default(),
             ready_at: None,
             watchdog: Watchdog::new(environment, std::process::id()),
-            shown: StatusDocument::default(),
+            shown: Arc::default(),
             notices: Vec::new(),
             quiet: Quiet::new(),
         }
@@ -117,6 +121,7 @@ impl Outlook {
             self.serve(now);
         }
         self.write_file(now);
+        self.write_details(now);
         self.tell_ready(now);
         before != self.notices
     }
@@ -128,12 +133,33 @@ impl Outlook {
         }
         let line = summary(&document);
         let is_new = line != summary(&self.shown) || self.shown.schema == 0;
-        self.board.publish(document.clone());
+        let document = Arc::new(document);
+        self.board.publish(Arc::clone(&document));
         self.shown = document;
         self.write_file(now);
         if !self.tell_ready(now) && is_new {
             self.notifier.send(&Protocol::status(&line));
         }
+    }
+
+    /// The configuration that runs from now on, for `explain`.
+    pub fn describe(&mut self, config: &Path, secrets: &[SecretFacts]) {
+        let daemon = DaemonFacts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            config: absolute(config)
+                .unwrap_or_else(|_| config.to_owned())
+                .display()
+                .to_string(),
+        };
+        self.details.describe(&daemon, secrets);
+    }
+
+    /// An attempt of a secret has ended, for `explain`.
+    pub fn attempt(&mut self, name: &str, attempt: &Attempt) {
+        self.details.attempt(name, attempt);
     }
 
     /// Tells systemd once that the daemon is ready: when the status file says so too, for whoever
@@ -174,6 +200,7 @@ impl Outlook {
     pub fn close(self) {
         drop(self.server);
         self.file.remove();
+        self.details.close();
     }
 
     fn hold_lock(&mut self, now: Tick) {
@@ -230,6 +257,17 @@ impl Outlook {
                 let path = self.file.path().display();
                 let text = format!("cannot write the status file `{path}`: {error}");
                 self.trouble(Level::Warn, "status file", text, now);
+            }
+        }
+    }
+
+    fn write_details(&mut self, now: Tick) {
+        match self.details.tick(now) {
+            Ok(_) => self.well("details file", now),
+            Err(error) => {
+                let path = self.details.path().display();
+                let text = format!("cannot write `{path}`, which `explain` reads: {error}");
+                self.trouble(Level::Warn, "details file", text, now);
             }
         }
     }

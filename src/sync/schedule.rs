@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Growth};
 use crate::failure::Retry;
+use crate::observe::status::reason;
 use crate::plan::{Daemon, Interval};
 
 /// No refresh follows another more closely than this.
@@ -11,6 +12,46 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Before its first success a secret that fails for good is looked at this often at least.
 const SETTLED_BEFORE_SUCCESS: Duration = Duration::from_secs(60);
+
+/// Why a secret is tried again when it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The refresh interval.
+    Interval,
+    /// The answer is good for less than that.
+    Lease,
+    /// Backoff.
+    Backoff,
+    /// The server named the time.
+    Asked,
+    /// The failure stays until somebody acts.
+    Settled,
+    /// It is woken, when its store or session is to be had.
+    Woken,
+    /// Never by itself.
+    Once,
+    /// Its thread could not be started.
+    Thread,
+}
+
+impl Reason {
+    /// The word of the status and of attempts; who is to be woken waits for a login, unless the store
+    /// is away.
+    #[must_use]
+    pub(super) fn word(self, store_is_away: bool) -> &'static str {
+        match self {
+            Self::Interval => reason::INTERVAL,
+            Self::Lease => reason::LEASE,
+            Self::Backoff => reason::BACKOFF,
+            Self::Asked => reason::ASKED,
+            Self::Settled => reason::SETTLED,
+            Self::Once => reason::ONCE,
+            Self::Thread => reason::THREAD,
+            Self::Woken if store_is_away => reason::STORE,
+            Self::Woken => reason::SESSION,
+        }
+    }
+}
 
 /// How a secret's tries are spaced.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +69,16 @@ impl Pacing {
         Self {
             interval,
             growth: daemon.growth(),
+        }
+    }
+
+    /// Why the refresh after a success is when it is.
+    #[must_use]
+    pub(super) fn reason(&self, ttl: Option<Duration>) -> Reason {
+        match self.interval {
+            Interval::Once => Reason::Once,
+            Interval::Every(interval) if ttl.is_some_and(|ttl| ttl < interval) => Reason::Lease,
+            Interval::Every(_) => Reason::Interval,
         }
     }
 
@@ -76,17 +127,25 @@ impl Backoff {
         self.failures = self.failures.max(1);
     }
 
-    /// A failure: the time to the next try. Retryable: full jitter under a ceiling that grows;
+    /// A failure: the time to the next try, and why then. Retryable: full jitter under a ceiling that grows;
     /// permanent: the interval (`once`: the longest backoff), before the first success a minute at
     /// most.
-    pub(super) fn failed(&mut self, retry: Retry, pacing: &Pacing, clock: &dyn Clock) -> Duration {
+    pub(super) fn failed(
+        &mut self,
+        retry: Retry,
+        pacing: &Pacing,
+        clock: &dyn Clock,
+    ) -> (Duration, Reason) {
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
         match retry {
-            Retry::Backoff(at_least) => pacing
-                .growth
-                .wait(failures, clock)
-                .max(at_least.unwrap_or_default()),
+            Retry::Backoff(at_least) => {
+                let wait = pacing.growth.wait(failures, clock);
+                match at_least {
+                    Some(at_least) if at_least > wait => (at_least, Reason::Asked),
+                    _ => (wait, Reason::Backoff),
+                }
+            }
             Retry::Settled => {
                 let settled = match pacing.interval {
                     Interval::Every(interval) => interval,
@@ -97,7 +156,8 @@ impl Backoff {
                 } else {
                     settled.min(SETTLED_BEFORE_SUCCESS)
                 };
-                clock.jitter(settled, 0.9, 1.0).max(SHORTEST_WAIT)
+                let wait = clock.jitter(settled, 0.9, 1.0).max(SHORTEST_WAIT);
+                (wait, Reason::Settled)
             }
         }
     }
@@ -142,12 +202,15 @@ mod tests {
         let after = |ttl| pacing.after_success(Some(Duration::from_secs(ttl)), &clock);
         assert_eq!(after(20), Some(Duration::from_secs(20)));
         assert_eq!(after(2_764_800), Some(Duration::from_secs(100)));
+        let why = |ttl| pacing.reason(Some(Duration::from_secs(ttl)));
+        assert_eq!((why(20), why(2_764_800)), (Reason::Lease, Reason::Interval));
     }
 
     #[test]
     fn once_has_no_next_refresh() {
         let clock = ManualClock::new();
         assert_eq!(pacing(Interval::Once).after_success(None, &clock), None);
+        assert_eq!(pacing(Interval::Once).reason(None), Reason::Once);
     }
 
     #[test]
@@ -159,13 +222,14 @@ mod tests {
         let mut next = || {
             backoff
                 .failed(Retry::Backoff(None), &pacing, &clock)
+                .0
                 .as_secs()
         };
         let waits: Vec<_> = (0..11).map(|_| next()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         backoff.reset();
         let wait = backoff.failed(Retry::Backoff(None), &pacing, &clock);
-        assert_eq!(wait.as_secs(), 1);
+        assert_eq!((wait.0.as_secs(), wait.1), (1, Reason::Backoff));
     }
 
     #[test]
@@ -174,7 +238,7 @@ mod tests {
         let pacing = pacing(Interval::Every(Duration::from_secs(60)));
         let asked = Some(Duration::from_secs(77));
         let wait = Backoff::default().failed(Retry::Backoff(asked), &pacing, &clock);
-        assert_eq!(wait.as_secs(), 77);
+        assert_eq!((wait.0.as_secs(), wait.1), (77, Reason::Asked));
     }
 
     #[test]
@@ -188,7 +252,9 @@ mod tests {
         let mut known = Backoff::default();
         known.reset();
         let secs = |backoff: &mut Backoff, pacing| {
-            backoff.failed(Retry::Settled, pacing, &clock).as_secs()
+            let (wait, reason) = backoff.failed(Retry::Settled, pacing, &clock);
+            assert_eq!(reason, Reason::Settled);
+            wait.as_secs()
         };
         assert_eq!(secs(&mut fresh, &slow), 60);
         assert_eq!(secs(&mut fresh, &fast), 5);

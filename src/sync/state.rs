@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::event::Report;
+use super::schedule::Reason;
 use crate::clock::Tick;
+use crate::config::show_duration;
 use crate::failure::{ErrorType, Failure};
+use crate::observe::details::Attempt;
 use crate::observe::metrics::SecretLabels;
-use crate::observe::{ConfigEntry, SecretEntry, StatusDocument, StoreEntry};
-use crate::plan::{Plan, Secret};
-use crate::store::{BreakerState, StoreStatus};
+use crate::observe::view::end_of_calendar;
+use crate::observe::{ConfigEntry, SecretEntry, SessionEntry, StatusDocument, StoreEntry};
+use crate::plan::{Interval, Plan, Secret};
+use crate::store::{BreakerState, SessionStatus, StoreStatus};
 
 /// The state of all secrets, in written order.
 #[derive(Debug)]
@@ -58,6 +62,12 @@ pub(super) struct Known {
     pub(super) since: Tick,
     /// The next try.
     pub(super) next: Option<Tick>,
+    /// Why then.
+    reason: Option<Reason>,
+    /// Attempts that failed in a row.
+    attempt: u32,
+    /// When a file of it was written last.
+    last_write: Option<SystemTime>,
     /// While it fails.
     pub(super) failure: Option<Failure>,
     /// A leased credential on disk is good until then.
@@ -118,6 +128,7 @@ impl State {
                         last_success: known.last_success,
                         version: known.version,
                         expires: known.expires,
+                        last_write: known.last_write,
                         since: known.since,
                         ..Known::new(secret, labels, now)
                     }
@@ -231,11 +242,14 @@ impl State {
                 loaded: stamp(self.loaded),
                 error: self.config_error.clone(),
             },
-            stores: stores.iter().map(store_entry).collect(),
+            stores: stores
+                .iter()
+                .map(|store| store_entry(store, now, wall))
+                .collect(),
             secrets: self
                 .secrets
                 .iter()
-                .map(|known| known.entry(now, wall))
+                .map(|known| known.entry(stores, now, wall))
                 .collect(),
             notices: self.notices.clone(),
         }
@@ -253,6 +267,9 @@ impl Known {
             last_success: None,
             since: now,
             next: None,
+            reason: None,
+            attempt: 0,
+            last_write: None,
             failure: None,
             expires: None,
             written: false,
@@ -265,7 +282,9 @@ impl Known {
         match report {
             Report::Synced {
                 version,
+                written,
                 next,
+                reason,
                 expires,
                 ..
             } => {
@@ -273,21 +292,40 @@ impl Known {
                 self.version = *version;
                 self.last_success = Some((now, wall));
                 self.next = *next;
+                self.reason = Some(*reason);
+                self.attempt = 0;
+                if !written.is_empty() {
+                    self.last_write = Some(wall);
+                }
                 self.failure = None;
                 self.expires = *expires;
                 self.written = true;
                 self.before_stall = None;
             }
-            Report::Failed { failure, next, .. } => self.fail(failure.clone(), *next),
+            Report::Failed {
+                failure,
+                attempt,
+                next,
+                reason,
+                ..
+            } => self.fail(failure.clone(), *next, *reason, *attempt),
             Report::Ended => self.worker = None,
         }
     }
 
     /// The secret fails; what is on disk stays.
-    pub(super) fn fail(&mut self, failure: Failure, next: Option<Tick>) {
+    pub(super) fn fail(
+        &mut self,
+        failure: Failure,
+        next: Option<Tick>,
+        reason: Reason,
+        attempt: u32,
+    ) {
         self.standing = Standing::Failed;
         self.failure = Some(failure);
         self.next = next;
+        self.reason = Some(reason);
+        self.attempt = attempt;
         self.before_stall = None;
     }
 
@@ -323,7 +361,73 @@ impl Known {
         now.since(self.last_success.map_or(self.since, |(tick, _)| tick))
     }
 
-    fn entry(&self, now: Tick, wall: SystemTime) -> SecretEntry {
+    fn next_reason(&self, stores: &[StoreStatus]) -> Option<&'static str> {
+        Some(self.reason?.word(self.is_away(stores)))
+    }
+
+    /// Whether a store of it is not to be asked now.
+    fn is_away(&self, stores: &[StoreStatus]) -> bool {
+        stores.iter().any(|store| {
+            store.breaker != BreakerState::Closed
+                && self
+                    .secret
+                    .sources
+                    .iter()
+                    .any(|source| source.session.store == store.name)
+        })
+    }
+
+    /// The attempt that a report tells of.
+    pub(super) fn attempt(
+        &self,
+        report: &Report,
+        stores: &[StoreStatus],
+        now: Tick,
+        wall: SystemTime,
+    ) -> Option<Attempt> {
+        let wait = |next: &Option<Tick>| next.map(|next| millis(next.since(now)));
+        let word = |reason: &Reason| reason.word(self.is_away(stores)).to_owned();
+        let at_ms = millis(
+            wall.duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        );
+        match report {
+            Report::Synced {
+                version,
+                written,
+                took,
+                next,
+                reason,
+                ..
+            } => Some(Attempt {
+                at_ms,
+                took_ms: millis(*took),
+                version: *version,
+                written: written.len(),
+                wait_ms: wait(next),
+                reason: word(reason),
+                ..Attempt::default()
+            }),
+            Report::Failed {
+                failure,
+                took,
+                next,
+                reason,
+                ..
+            } => Some(Attempt {
+                at_ms,
+                took_ms: millis(*took),
+                error_type: Some(failure.error_type.to_string()),
+                error: Some(failure.message.clone()),
+                wait_ms: wait(next),
+                reason: word(reason),
+                ..Attempt::default()
+            }),
+            Report::Ended => None,
+        }
+    }
+
+    fn entry(&self, stores: &[StoreStatus], now: Tick, wall: SystemTime) -> SecretEntry {
         SecretEntry {
             name: self.secret.name.clone(),
             store: self.labels.store.clone(),
@@ -337,6 +441,14 @@ impl Known {
             version: self.version,
             last_success: self.last_success.map(|(_, wall)| stamp(wall)),
             next_refresh: self.next.map(|next| stamp(wall + next.since(now))),
+            next_reason: self.next_reason(stores).map(str::to_owned),
+            interval: match self.secret.interval {
+                Interval::Every(interval) => show_duration(interval),
+                Interval::Once => "once".into(),
+            },
+            attempt: self.attempt,
+            last_write: self.last_write.map(stamp),
+            lease_expires: self.expires.and_then(|end| moment(end, now, wall)),
             error_type: self
                 .failure
                 .as_ref()
@@ -393,7 +505,7 @@ fn labels(secret: &Secret) -> SecretLabels {
     }
 }
 
-fn store_entry(store: &StoreStatus) -> StoreEntry {
+fn store_entry(store: &StoreStatus, now: Tick, wall: SystemTime) -> StoreEntry {
     StoreEntry {
         name: store.name.clone(),
         breaker: match store.breaker {
@@ -407,7 +519,43 @@ fn store_entry(store: &StoreStatus) -> StoreEntry {
             .iter()
             .find_map(|session| session.failure.as_ref())
             .map(|failure| failure.message.clone()),
+        next_probe: store.next_probe.and_then(|probe| moment(probe, now, wall)),
+        waiting: store.waiting,
+        sessions: store
+            .sessions
+            .iter()
+            .map(|session| session_entry(session, now, wall))
+            .collect(),
     }
+}
+
+fn session_entry(session: &SessionStatus, now: Tick, wall: SystemTime) -> SessionEntry {
+    SessionEntry {
+        credentials: session.key.credentials.clone(),
+        namespace: session.key.namespace.clone(),
+        method: session.method.into(),
+        has_token: session.has_token,
+        expires: session.expires.and_then(|end| moment(end, now, wall)),
+        renewable: session.renewable,
+        accessor: session.accessor.clone(),
+        policies: session.policies.clone(),
+        next: session.next.and_then(|next| moment(next, now, wall)),
+        error: session
+            .failure
+            .as_ref()
+            .map(|failure| failure.message.clone()),
+    }
+}
+
+/// When that is; what has passed is now. A server may say any number: beyond the calendar is never.
+fn moment(then: Tick, now: Tick, wall: SystemTime) -> Option<String> {
+    wall.checked_add(then.since(now))
+        .filter(|then| *then < end_of_calendar())
+        .map(stamp)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// RFC 3339, UTC, to the millisecond.
@@ -484,6 +632,7 @@ mod tests {
             unchanged: 0,
             took: Duration::ZERO,
             next: Some(at(70)),
+            reason: Reason::Interval,
             expires,
             warnings: Vec::new(),
             preview: None,
@@ -502,6 +651,7 @@ mod tests {
             attempt: 1,
             took: Duration::ZERO,
             next: Some(at(70)),
+            reason: Reason::Settled,
             is_final: false,
         }
     }
@@ -511,6 +661,31 @@ mod tests {
             .by_worker(worker)
             .unwrap()
             .fold(report, at(secs), wall(secs));
+    }
+
+    #[test]
+    fn who_is_to_be_woken_waits_for_the_store_while_that_is_away_else_for_a_login() {
+        let mut state = state(&[("a", false)]);
+        let failure = Failure::new(ErrorType::Unavailable, Retry::Backoff(None), "away");
+        state.secrets_mut()[0].fail(failure, None, Reason::Woken, 1);
+        let mut reason = |breaker| {
+            let store = StoreStatus {
+                name: "default".into(),
+                breaker,
+                next_probe: Some(at(8)),
+                waiting: 0,
+                sessions: Vec::new(),
+            };
+            let document = state.document(&[store], at(5), wall(5));
+            assert_eq!(
+                document.stores[0].next_probe.as_deref(),
+                Some("2027-01-15T08:00:08.000Z")
+            );
+            document.secrets[0].next_reason.clone().unwrap()
+        };
+        assert_eq!(reason(BreakerState::Open), "store");
+        assert_eq!(reason(BreakerState::HalfOpen), "store");
+        assert_eq!(reason(BreakerState::Closed), "session");
     }
 
     #[test]

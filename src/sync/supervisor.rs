@@ -12,16 +12,19 @@ use log::{error, info};
 
 use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
+use super::facts::facts;
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
+use super::schedule::Reason;
 use super::signals::Signal;
-use super::state::{State, stalled};
+use super::state::{Standing, State, stalled};
 use super::watch::{Watch, Watched};
 use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::failure::Failure;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, trace};
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
@@ -94,6 +97,8 @@ pub struct Supervisor {
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
     shown: Tick,
+    /// The stores as they were shown.
+    shown_stores: Vec<StoreStatus>,
 }
 
 impl Supervisor {
@@ -120,13 +125,14 @@ impl Supervisor {
             ),
             events,
             state: State::new(&start.plan, now, start.clock.wall()),
-            narrator: Narrator::default(),
+            narrator: Narrator::new(&start.plan),
             unstarted: HashMap::new(),
             to_retire: false,
             turned: now,
             woken: Tick::default(),
             changed_since: Some(now),
             shown: Tick::default(),
+            shown_stores: Vec::new(),
             file: start.file,
             environment: start.environment,
             daemon: start.daemon,
@@ -143,8 +149,10 @@ impl Supervisor {
     /// Runs until it is told to stop.
     pub fn run(mut self) {
         notices(&self.plan.notices);
+        self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             self.start_worker(index);
         }
@@ -206,7 +214,9 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        for known in self.state.secrets() {
+        let secrets = self.state.secrets().iter();
+        // Of the others it was set to zero at their success.
+        for known in secrets.filter(|known| known.standing != Standing::InSync) {
             self.outlook
                 .metrics()
                 .stale(&known.labels, known.stale(now));
@@ -214,8 +224,11 @@ impl Supervisor {
         let stores = self.stores.status();
         self.show_stores(&stores);
         let noticed = self.outlook.turn(now);
-        // A lease on disk ends without an event.
-        if noticed || self.state.is_ready(now) != self.outlook.shows_ready() {
+        // A lease on disk ends without an event, and a token is renewed without one.
+        if noticed
+            || stores != self.shown_stores
+            || self.state.is_ready(now) != self.outlook.shows_ready()
+        {
             self.changed_since.get_or_insert(now);
         }
     }
@@ -239,6 +252,9 @@ impl Supervisor {
                 self.changed_since.get_or_insert(now);
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
+                self.outlook
+                    .metrics()
+                    .stale(&known.labels, known.stale(now));
                 self.changed_since.get_or_insert(now);
             }
         }
@@ -268,7 +284,7 @@ impl Supervisor {
             self.outlook
                 .metrics()
                 .failed(&known.labels, failure.error_type);
-            known.fail(failure, Some(next));
+            known.fail(failure, Some(next), Reason::Thread, 1);
         }
         self.changed_since.get_or_insert(now);
     }
@@ -289,7 +305,10 @@ impl Supervisor {
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
-        self.narrator.report(known, &event.report, now);
+        {
+            let _about = trace::about(event.trace);
+            self.narrator.report(known, &event.report, now);
+        }
         let metrics = self.outlook.metrics();
         match &event.report {
             Report::Synced {
@@ -306,7 +325,19 @@ impl Supervisor {
             }
             Report::Ended => {}
         }
+        // Only who is to be woken asks what it waits for.
+        let stores = match &event.report {
+            Report::Failed {
+                reason: Reason::Woken,
+                ..
+            } => self.stores.status(),
+            _ => Vec::new(),
+        };
+        let attempt = known.attempt(&event.report, &stores, now, wall);
         known.fold(&event.report, now, wall);
+        if let Some(attempt) = attempt {
+            self.outlook.attempt(&known.labels.secret, &attempt);
+        }
         self.changed_since.get_or_insert(now);
     }
 
@@ -327,12 +358,15 @@ impl Supervisor {
             self.metrics().breaker(&store.name, store.breaker);
         }
         let sessions = stores.iter().flat_map(|store| &store.sessions);
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         self.metrics()
             .token_expiries(sessions.filter_map(|session| {
                 let SessionKey {
                     store, credentials, ..
                 } = &session.key;
-                Some((&**store, &**credentials, session.expires?))
+                // A server may say any number: beyond the calendar is never.
+                let expires = wall.checked_add(session.expires?.since(now))?;
+                Some((&**store, &**credentials, expires))
             }));
     }
 
@@ -354,6 +388,7 @@ impl Supervisor {
         self.metrics().secrets(configured, synced);
         self.state.set_notices(self.outlook.notices());
         let document = self.state.document(&stores, now, self.clock.wall());
+        self.shown_stores = stores;
         self.outlook.show(document, now);
     }
 
@@ -440,8 +475,10 @@ impl Supervisor {
             }
         }
         self.narrator.retain(&plan);
+        self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self
                 .state
@@ -477,7 +514,10 @@ impl Supervisor {
                 recv(alarm) -> _ => {}
             }
         }
-        self.stores.close(close_time(self.daemon.shutdown_timeout));
+        let most = self.daemon.shutdown_timeout;
+        self.stores.close(close_time(most));
+        let left = (began + most).since(self.clock.now());
+        trace::end(trace::LAST_SPANS.min(left));
         self.outlook.close();
         info!(target: "sync", "stopped");
     }

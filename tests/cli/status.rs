@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrets_sync::clock::Tick;
@@ -54,9 +55,10 @@ impl Daemon {
 
     fn writes(self, document: &StatusDocument) -> Self {
         let mut file = StatusFile::new(self.path());
+        let document = Arc::new(document.clone());
         for second in 0..2 {
             let now = Tick::from_start(Duration::from_secs(second));
-            assert!(file.tick(now, document).error.is_none());
+            assert!(file.tick(now, &document).error.is_none());
         }
         self
     }
@@ -124,8 +126,8 @@ fn a_ready_daemon_is_ready_and_in_sync() {
     Call::new(&["status", &daemon.argument()])
         .stdout(
             "ready: 1 of 1 secret in sync\n\n\
-             NAME      STORE    STATE    VERSION  AGE  NEXT REFRESH\n\
-             tls-cert  default  in_sync  3        -    -\n",
+             NAME      STORE    STATE    VERSION  AGE  NEXT REFRESH  WHY THEN\n\
+             tls-cert  default  in sync  3        -    -             -\n",
         )
         .check();
     Call::new(&["status", "--json", &daemon.argument()])
@@ -143,8 +145,8 @@ fn a_degraded_daemon_is_ready_and_not_in_sync() {
         .code(1)
         .stdout(
             "ready, degraded: 0 of 1 secret in sync\n\n\
-             NAME      STORE    STATE   VERSION  AGE  NEXT REFRESH\n\
-             tls-cert  default  failed  3        -    -\n  \
+             NAME      STORE    STATE   VERSION  AGE  NEXT REFRESH  WHY THEN\n\
+             tls-cert  default  failed  3        -    -             -\n  \
              denied: permission denied\n  \
              help: grant it\n",
         )

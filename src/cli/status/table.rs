@@ -1,137 +1,170 @@
 //! The status document as a table.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::cli::isready::headline;
-use crate::observe::{SecretEntry, StatusDocument};
-use crate::printable::printable;
+use super::look::{Look, columns, shortened};
+use crate::observe::StatusDocument;
+use crate::observe::view::{self, Row, TITLES};
 
-const TITLES: [&str; 6] = ["NAME", "STORE", "STATE", "VERSION", "AGE", "NEXT REFRESH"];
+/// Spaces between two columns.
+const GAP: usize = 2;
+
+/// A name and a store's name are not made shorter than this, in columns.
+const SHORTEST: usize = 8;
+
+/// Where the columns of the table stand.
+const NAME: usize = 0;
+const STORE: usize = 1;
+const STATE: usize = 2;
+const WHY: usize = 6;
 
 /// Headline, what is wrong with the daemon as a whole, then a line a secret, with its error and
-/// what to do below it.
-pub(super) fn table(document: &StatusDocument, now: SystemTime) -> String {
-    let mut text = format!("{}\n", headline(document));
-    let mut line = |parts: &[&str]| {
-        let parts: Vec<_> = parts.iter().map(|part| printable(part)).collect();
-        text.push_str(parts.concat().trim_end());
-        text.push('\n');
-    };
-    if let Some(error) = &document.config.error {
-        line(&["configuration: the last reload was refused: ", error]);
-    }
-    for store in &document.stores {
-        match (&store.error, store.breaker.as_str()) {
-            (Some(error), _) => line(&["store `", &store.name, "`: ", error]),
-            (None, "closed") => {}
-            (None, breaker) => line(&["store `", &store.name, "`: circuit breaker ", breaker]),
-        }
-    }
-    for notice in &document.notices {
-        line(&[notice]);
-    }
-    if document.secrets.is_empty() {
-        return text;
-    }
-    line(&[]);
-    let rows: Vec<_> = document
-        .secrets
+/// what to do below it. On a terminal no line is wider than it.
+pub(crate) fn table(document: &StatusDocument, now: SystemTime, look: Look) -> String {
+    let headline = view::headline(document);
+    let tone = view::tone(document);
+    let mut lines: Vec<String> = look
+        .fold("", "  ", &headline)
         .iter()
-        .map(|secret| cells(secret, now))
+        .map(|line| look.paint(tone, line))
         .collect();
-    let widths: Vec<usize> = (0..TITLES.len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| width(&row[column]))
-                .chain([TITLES[column].len()])
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    line(&[&spread(&TITLES, &widths)]);
-    for (secret, row) in document.secrets.iter().zip(&rows) {
-        line(&[&spread(row, &widths)]);
-        if let Some(error) = &secret.error {
-            let class = secret.error_type.as_deref().unwrap_or("error");
-            line(&["  ", class, ": ", error]);
-        }
-        if let Some(remedy) = &secret.remedy {
-            line(&["  help: ", remedy]);
-        }
+    for note in view::notes(document, now) {
+        lines.extend(look.fold("", "  ", &note));
+    }
+    let rows = view::rows(document, now);
+    if !rows.is_empty() {
+        lines.push(String::new());
+        lines.extend(body(&rows, look));
+    }
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text
 }
 
-fn cells(secret: &SecretEntry, now: SystemTime) -> [String; TITLES.len()] {
-    let none = || "-".to_owned();
-    let state = if secret.optional {
-        format!("{} (optional)", secret.state)
-    } else {
-        secret.state.clone()
-    };
-    let age = time(secret.last_success.as_deref())
-        .map(|last| short(now.duration_since(last).unwrap_or_default()));
-    let next = time(secret.next_refresh.as_deref()).map(|next| match next.duration_since(now) {
-        Ok(wait) if wait >= Duration::from_secs(1) => format!("in {}", short(wait)),
-        _ => "now".to_owned(),
-    });
-    [
-        printable(&secret.name).into_owned(),
-        printable(&secret.store).into_owned(),
-        printable(&state).into_owned(),
-        secret
-            .version
-            .map_or_else(none, |version| version.to_string()),
-        age.unwrap_or_else(none),
-        next.unwrap_or_else(none),
-    ]
+/// How the rows are laid out.
+struct Layout {
+    /// The columns' widths.
+    widths: [usize; TITLES.len()],
+    /// How many columns stand in the line; the others below it.
+    shown: usize,
 }
 
-fn spread<T: AsRef<str>>(row: &[T], widths: &[usize]) -> String {
-    row.iter()
-        .zip(widths)
-        .map(|(cell, to)| {
-            let cell = cell.as_ref();
-            format!("{cell}{}", " ".repeat(to.saturating_sub(width(cell)) + 2))
-        })
-        .collect()
-}
-
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
-fn time(text: Option<&str>) -> Option<SystemTime> {
-    humantime::parse_rfc3339(text?).ok()
-}
-
-/// The two largest units: `5s`, `4m`, `1h30m`, `3d2h`.
-fn short(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (large, small) = match seconds {
-        0..60 => return format!("{seconds}s"),
-        60..3_600 => return format!("{}m", seconds / 60),
-        3_600..86_400 => ((seconds / 3_600, "h"), (seconds % 3_600 / 60, "m")),
-        _ => ((seconds / 86_400, "d"), (seconds % 86_400 / 3_600, "h")),
-    };
-    match small {
-        (0, _) => format!("{}{}", large.0, large.1),
-        (count, unit) => format!("{}{}{count}{unit}", large.0, large.1),
+impl Layout {
+    /// All in a line where they fit; else the reason below it, then names shortened. `None`: not
+    /// even so.
+    fn new(rows: &[Row], width: Option<usize>) -> Option<Self> {
+        let mut widths = TITLES.map(str::len);
+        for row in rows {
+            for (to, cell) in widths.iter_mut().zip(&row.cells) {
+                *to = columns(cell).max(*to);
+            }
+        }
+        let Some(width) = width else {
+            return Some(Self {
+                widths,
+                shown: TITLES.len(),
+            });
+        };
+        let total = |widths: &[usize; TITLES.len()], shown: usize| {
+            widths.iter().take(shown).map(|to| to + GAP).sum::<usize>() - GAP
+        };
+        if total(&widths, TITLES.len()) <= width {
+            return Some(Self {
+                widths,
+                shown: TITLES.len(),
+            });
+        }
+        for column in [NAME, STORE] {
+            let over = total(&widths, WHY).saturating_sub(width);
+            widths[column] = widths[column].saturating_sub(over).max(SHORTEST);
+        }
+        (total(&widths, WHY) <= width).then_some(Self { widths, shown: WHY })
     }
+
+    fn line(
+        &self,
+        cells: &[String; TITLES.len()],
+        paint: impl Fn(usize, &str) -> String,
+    ) -> String {
+        let mut line = String::new();
+        let cells = cells.iter().zip(self.widths).take(self.shown);
+        for (column, (cell, width)) in cells.enumerate() {
+            let cell = shortened(cell, width);
+            line.push_str(&paint(column, &cell));
+            line.push_str(&" ".repeat(width - columns(&cell) + GAP));
+        }
+        // The spaces behind the last column.
+        line.truncate(line.trim_end_matches(' ').len());
+        line
+    }
+}
+
+fn body(rows: &[Row], look: Look) -> Vec<String> {
+    let Some(layout) = Layout::new(rows, look.width) else {
+        return rows.iter().flat_map(|row| card(row, look)).collect();
+    };
+    let mut lines = vec![layout.line(&TITLES.map(str::to_owned), |_, title| look.bold(title))];
+    for row in rows {
+        lines.push(layout.line(&row.cells, |column, cell| {
+            if column == STATE {
+                look.paint(row.tone, cell)
+            } else {
+                cell.to_owned()
+            }
+        }));
+        if layout.shown <= WHY && row.cells[WHY] != "-" {
+            lines.extend(look.fold("  next: ", "    ", &row.cells[WHY]));
+        }
+        lines.extend(below(row, look));
+    }
+    lines
+}
+
+/// A secret on a terminal that is too narrow for columns.
+fn card(row: &Row, look: Look) -> Vec<String> {
+    let mut lines = look.fold("", "  ", &row.cells[NAME]);
+    for (column, title) in TITLES.iter().enumerate().skip(1) {
+        let cell = &row.cells[column];
+        if cell == "-" {
+            continue;
+        }
+        let title = format!("  {}: ", title.to_lowercase());
+        let folded = look.fold(&title, "    ", cell);
+        if column == STATE {
+            lines.extend(folded.iter().map(|line| look.paint(row.tone, line)));
+        } else {
+            lines.extend(folded);
+        }
+    }
+    lines.extend(below(row, look));
+    lines
+}
+
+fn below(row: &Row, look: Look) -> Vec<String> {
+    let error = row
+        .error
+        .iter()
+        .flat_map(|text| look.fold("  ", "    ", text));
+    let remedy = row.remedy.iter();
+    error
+        .chain(remedy.flat_map(|text| look.fold("  help: ", "    ", text)))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{ConfigEntry, StoreEntry};
+    use crate::observe::{ConfigEntry, SecretEntry, StoreEntry};
 
     fn now() -> SystemTime {
         humantime::parse_rfc3339("2026-11-24T12:00:00Z").unwrap()
     }
 
-    #[test]
-    fn the_table_shows_state_and_what_to_do() {
-        let document = StatusDocument {
+    fn document() -> StatusDocument {
+        StatusDocument {
             schema: 1,
             ready: true,
             degraded: true,
@@ -145,12 +178,12 @@ mod tests {
                 StoreEntry {
                     name: "default".into(),
                     breaker: "closed".into(),
-                    error: None,
+                    ..StoreEntry::default()
                 },
                 StoreEntry {
                     name: "lab".into(),
                     breaker: "open".into(),
-                    error: None,
+                    ..StoreEntry::default()
                 },
             ],
             notices: vec!["port 8080: address in use".into()],
@@ -162,6 +195,8 @@ mod tests {
                     version: Some(12),
                     last_success: Some("2026-11-24T11:55:30Z".into()),
                     next_refresh: Some("2026-11-24T13:30:00Z".into()),
+                    next_reason: Some("interval".into()),
+                    interval: "2h".into(),
                     ..SecretEntry::default()
                 },
                 SecretEntry {
@@ -170,6 +205,8 @@ mod tests {
                     state: "failed".into(),
                     last_success: Some("2026-11-20T10:00:00Z".into()),
                     next_refresh: Some("2026-11-24T12:00:00.4Z".into()),
+                    next_reason: Some("backoff".into()),
+                    attempt: 2,
                     error_type: Some("not_found".into()),
                     error: Some("`secret/app/db`: nothing\u{1b}[31m there".into()),
                     remedy: Some("write it".into()),
@@ -184,22 +221,70 @@ mod tests {
                 },
             ],
             ..StatusDocument::default()
-        };
+        }
+    }
+
+    #[test]
+    fn the_table_shows_state_and_what_to_do() {
         assert_eq!(
-            table(&document, now()),
+            table(&document(), now(), Look::default()),
             "\
 ready, degraded: 1 of 3 secrets in sync
 configuration: the last reload was refused: config.yaml:3:1: secrets: missing
 store `lab`: circuit breaker open
 port 8080: address in use
 
-NAME      STORE    STATE               VERSION  AGE   NEXT REFRESH
-tls-cert  default  in_sync             12       4m    in 1h30m
-db        lab      failed              -        4d2h  now
+NAME      STORE    STATE               VERSION  AGE   NEXT REFRESH  WHY THEN
+tls-cert  default  in sync             12       4m    in 1h30m      every 2h, less up to a tenth
+db        lab      failed              -        4d2h  now           retry 2 with backoff
   not_found: `secret/app/db`: nothing\\u{1b}[31m there
   help: write it
-extra     default  pending (optional)  -        -     -
+extra     default  pending (optional)  -        -     now           under way
 "
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_whatever_stands_in_it() {
+        let mut document = document();
+        for (at, name) in ["漢字".repeat(30), "n".repeat(128), "a".into()]
+            .into_iter()
+            .enumerate()
+        {
+            document.secrets[at].name = name;
+        }
+        document.secrets[1].error = Some("漢 long\u{1b}".repeat(100));
+        for width in [24, 40, 60, 80, 100, 132, 400] {
+            let look = Look {
+                width: Some(width),
+                ..Look::default()
+            };
+            let text = table(&document, now(), look);
+            for line in text.lines() {
+                assert!(columns(line) <= width, "{width}: {line}");
+            }
+            assert!(
+                text.contains("in sync") && text.contains("failed"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_the_reason_stands_below_its_secret() {
+        let look = Look {
+            width: Some(80),
+            colour: true,
+            ..Look::default()
+        };
+        let text = table(&document(), now(), look);
+        assert!(
+            text.contains("\u{1b}[32min sync\u{1b}[0m") && text.contains("\u{1b}[31mfailed"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n  next: every 2h, less up to a tenth\n"),
+            "{text}"
         );
     }
 
@@ -209,22 +294,9 @@ extra     default  pending (optional)  -        -     -
             ready: true,
             ..StatusDocument::default()
         };
-        assert_eq!(table(&document, now()), "ready: 0 of 0 secrets in sync\n");
-    }
-
-    #[test]
-    fn ages_are_short() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m"),
-            (3_599, "59m"),
-            (3_600, "1h"),
-            (5_400, "1h30m"),
-            (86_400, "1d"),
-            (266_400, "3d2h"),
-        ] {
-            assert_eq!(short(Duration::from_secs(seconds)), text);
-        }
+        assert_eq!(
+            table(&document, now(), Look::default()),
+            "ready: 0 of 0 secrets in sync\n"
+        );
     }
 }

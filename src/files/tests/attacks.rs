@@ -109,8 +109,7 @@ fn a_target_that_is_no_regular_file_is_refused_and_left_alone() {
     symlink("nowhere", home.path("dangling")).unwrap();
     fs::create_dir(home.path("dir")).unwrap();
     let _socket = UnixListener::bind(home.path("socket")).unwrap();
-    let fifo = Command::new("mkfifo").arg(home.path("fifo")).status();
-    assert!(fifo.unwrap().success());
+    assert!(succeeds(Command::new("mkfifo").arg(home.path("fifo"))));
     let mut cases = vec![
         (home.path("link"), "a symbolic link"),
         (home.path("dangling"), "a symbolic link"),

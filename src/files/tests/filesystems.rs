@@ -62,10 +62,8 @@ fn a_file_system_that_keeps_no_modes_is_refused() {
         let image = home.path("image");
         fs::write(&image, vec![0; 1 << 20]).unwrap();
         fs::create_dir(home.path("disk")).unwrap();
-        let run = |command: &mut Command| {
-            let output = command.output();
-            output.is_ok_and(|output| output.status.success())
-        };
+        let run =
+            |command: &mut Command| succeeds(command.stdout(Stdio::null()).stderr(Stdio::null()));
         let disk = home.path("disk");
         let made = run(Command::new("mkfs.vfat").arg(&image));
         let options = ["-t", "vfat", "-o", "loop,quiet"];

@@ -18,25 +18,16 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::fs::{Gid, Uid};
 use rustix::thread::{self, CapabilitySet};
 
 use super::{Committed, Mode, NewFile, Target, TargetPath, WriteError, Writer};
+use crate::children::{self, nobody_starts, succeeds};
 use crate::secret::SecretBytes;
 
-/// Between fork and exec a child holds all our descriptors, and the locks on them: who starts one
-/// writes here, who counts on a lock being let go reads.
-static STARTING: RwLock<()> = RwLock::new(());
-
 fn start(command: &mut Command) -> Child {
-    let _starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
-    command.spawn().unwrap()
-}
-
-fn nobody_starts() -> RwLockReadGuard<'static, ()> {
-    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+    children::spawn(command).unwrap()
 }
 
 /// A directory that everyone may enter, with its path.
@@ -233,10 +224,7 @@ fn with_mounts(body: impl FnOnce(&Home) + Send) {
             eprintln!("{test}: not run, for it needs a mount namespace: {errno}");
             return;
         }
-        let private = Command::new("mount")
-            .args(["--make-rprivate", "/"])
-            .status();
-        if private.is_ok_and(|status| status.success()) {
+        if succeeds(Command::new("mount").args(["--make-rprivate", "/"])) {
             body(&home);
         } else {
             eprintln!("{test}: not run, for it needs mount(8) and the right to mount");

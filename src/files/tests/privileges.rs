@@ -156,10 +156,13 @@ fn as_user_in_root(path: &Path, content: &str) {
         "chmod u+w '{0}' && printf {content} > '{0}' && chmod u-w '{0}'",
         path.display()
     );
-    let status = Command::new("setpriv")
-        .args(["--reuid=12345", "--clear-groups", "sh", "-c", &script])
-        .status();
-    assert!(status.unwrap().success());
+    assert!(succeeds(Command::new("setpriv").args([
+        "--reuid=12345",
+        "--clear-groups",
+        "sh",
+        "-c",
+        &script,
+    ])));
 }
 
 #[test]

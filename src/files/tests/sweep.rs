@@ -70,8 +70,7 @@ fn what_only_has_such_a_name_is_left_alone() {
     fs::write(home.path("victim"), "x").unwrap();
     symlink("victim", home.path(&names[0])).unwrap();
     fs::create_dir(home.path(&names[1])).unwrap();
-    let fifo = Command::new("mkfifo").arg(home.path(&names[2])).status();
-    assert!(fifo.unwrap().success());
+    assert!(succeeds(Command::new("mkfifo").arg(home.path(&names[2]))));
     fs::write(home.path(&names[3]), "x").unwrap();
     fs::hard_link(home.path(&names[3]), home.path(&names[4])).unwrap();
     let before = picture(home.dir.path());

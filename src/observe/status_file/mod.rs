@@ -3,13 +3,13 @@
 //! behind never counts.
 
 mod lock;
-mod owner;
+pub(crate) mod owner;
 mod reader;
 mod writer;
 
 pub use lock::{LockAttempt, LockPolicy, LockStep, StatusLock};
-pub use reader::{Candidates, Found, Missing, parse, read};
-pub(crate) use writer::BETWEEN;
+pub use reader::{Candidates, Found, Missing, left_behind, parse, read};
+pub(crate) use writer::{BETWEEN, lies_at, put};
 pub use writer::{StatusFile, Ticked};
 
 use std::path::{Path, PathBuf};

@@ -13,14 +13,14 @@ const OTHERS_MAY_WRITE: u32 = 0o022;
 
 /// Opens an entry to read it; a symbolic link is refused, and nothing that is no file can make it
 /// wait.
-pub(super) fn open(path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
+pub(crate) fn open(path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
     let safe = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(File::from(openat(CWD, path, flags | safe, mode)?))
 }
 
 /// Why an open file is not to be believed: it is no regular file, or others could have put it
 /// there. It is the handle that is looked at, not the path.
-pub(super) fn distrust(file: &File, path: &Path) -> io::Result<Option<String>> {
+pub(crate) fn distrust(file: &File, path: &Path) -> io::Result<Option<String>> {
     let entry = file.metadata()?;
     if !entry.is_file() {
         return Ok(Some("it is not a regular file".to_owned()));

@@ -485,9 +485,30 @@ fn sources_are_checked() {
         ),
     ] {
         let text = format!(
-            "secretStore: {{address: 'https://v', token: t}}\nsecrets:\n- name: a\n  version: 2\n  sources: {sources}\n  files: [{{path: /s/a, field: x}}]\n"
+            "secretStore: {{address: 'https://v', token: t}}\nsecrets:\n- name: a\n  version: 2\n  sources: {sources}\n  files: [{{path: /s/a, format: json}}]\n"
         );
         assert_eq!(told(&text, &[]), [expected], "{sources}");
+    }
+}
+
+#[test]
+fn a_field_names_one_of_the_sources() {
+    let of = |field: &str| {
+        format!(
+            "secretStore: {{address: 'https://v', token: t}}\nsecrets:\n- name: a\n  \
+             sources: {{db: {{key: k}}, api: {{key: k}}}}\n  files: [{{path: /s/a, field: {field}}}]\n"
+        )
+    };
+    for field in ["x", "db", "dbx.y", "x.db.y"] {
+        assert_eq!(
+            told(&of(field), &[]),
+            [format!(
+                "secrets[0].files[0].field: `{field}` names none of the sources"
+            )],
+        );
+    }
+    for field in ["db.x", "api.x.y"] {
+        assert_eq!(told(&of(field), &[]), ["accepted"], "{field}");
     }
 }
 

@@ -44,6 +44,11 @@ impl HttpError {
         }
     }
 
+    /// TLS that cannot be set up from the files that are there.
+    pub(in crate::store) fn tls(message: String) -> Self {
+        Self::new(ErrorType::Tls, message)
+    }
+
     pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::answer::{Meaning, meaning};
+use super::answer::{Meaning, Operation, meaning};
 use super::remedy;
 use super::wire::{Call, Method, Reply, Wire};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
+use crate::observe::trace;
 use crate::plan::tls::TlsFileError;
 use crate::plan::{Daemon, StorePlan, TlsFiles};
 use crate::store::breaker::{Health, Outcome};
@@ -164,6 +165,10 @@ impl Client {
             query,
             namespace: call.namespace,
             token: call.token,
+            span: match call.operation {
+                Operation::Read => "fetch",
+                _ => "",
+            },
             ..match call.method {
                 Method::Get => Request::get(&path, timeout),
                 Method::Post => Request::post(&path, call.body.as_ref(), timeout),
@@ -180,6 +185,7 @@ impl Client {
                 .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
             _place: response.place,
+            span: response.span,
         })
     }
 }
@@ -188,10 +194,15 @@ impl Wire for Client {
     fn send(&self, call: &Call<'_>, stop: &Stop) -> Result<Reply, StoreError> {
         // A missing certificate file says nothing of the server: before the gate.
         let agent = self.agent(call.client)?;
+        let mut wait = trace::child("wait");
+        wait.set("secrets_sync.store", self.plan.name.clone());
         let visit = self
             .entrance
             .enter(&self.address, call.who, stop)
-            .map_err(|error| self.with_what_helps(error))?;
+            .map_err(|error| self.with_what_helps(error));
+        wait.judge(&visit, |error| &error.failure);
+        drop(wait);
+        let visit = visit?;
         let result = self.exchange(&agent, call, self.plan.timeout, &mut || visit.again());
         visit.ended(outcome(&result));
         Ok(result?)

@@ -49,6 +49,8 @@ pub(super) struct AuthBlock {
     pub(super) token_type: String,
     #[serde(default)]
     pub(super) num_uses: u64,
+    #[serde(default, deserialize_with = "texts")]
+    pub(super) policies: Vec<String>,
 }
 
 /// `data` of `auth/token/lookup-self`.
@@ -66,6 +68,8 @@ pub(super) struct TokenBlock {
     pub(super) token_type: String,
     #[serde(default)]
     pub(super) num_uses: u64,
+    #[serde(default, deserialize_with = "texts")]
+    pub(super) policies: Vec<String>,
 }
 
 /// `data` of `sys/wrapping/lookup`.
@@ -79,6 +83,13 @@ pub(super) struct WrappingBlock {
 pub(super) struct SecretIdBlock {
     #[serde(deserialize_with = "secret")]
     pub(super) secret_id: SecretString,
+}
+
+/// Texts that are only shown: what is no list of them is none.
+fn texts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let raw = Option::<&RawValue>::deserialize(from)?;
+    let texts = raw.and_then(|raw| serde_json::from_str::<Texts>(raw.get()).ok());
+    Ok(texts.unwrap_or_default().0)
 }
 
 impl<'a> Envelope<'a> {

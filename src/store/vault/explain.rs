@@ -361,6 +361,7 @@ mod tests {
             retry_after: None,
             body: SecretBytes::new(body.as_bytes().to_vec()),
             _place: None,
+            span: Default::default(),
         })
     }
 
@@ -492,6 +493,7 @@ mod tests {
             retry_after: None,
             body: SecretBytes::default(),
             _place: None,
+            span: Default::default(),
         });
         assert!(
             error.to_string().ends_with("bad secret ID [redacted]"),

@@ -18,6 +18,7 @@ use super::upkeep::{Situation, Step, Why, next};
 use super::wire::{Call, Method, Wire, number_of};
 use crate::clock::{Clock, Stop, Tick, pause};
 use crate::failure::{ErrorType, Retry};
+use crate::observe::trace::Parent;
 use crate::plan::{Auth, Daemon};
 use crate::secret::{SecretBytes, SecretString};
 use crate::store::backoff::Backoff;
@@ -175,12 +176,20 @@ impl Keeper {
     /// Does one thing, if there is one to do.
     fn turn(&mut self, stop: &Stop) -> Turn {
         let tidy = self.tidy();
-        match next(&self.situation()) {
+        let step = next(&self.situation());
+        // What is done for a worker is part of its trace.
+        let asker = match step {
+            Step::Acquire(_) | Step::LookUp => self.session.lock().asker.take(),
+            _ => None,
+        };
+        let _within = asker.map(Parent::enter);
+        match step {
             Step::Acquire(why) => self.acquire(why, stop),
             Step::LookUp => self.doubt(stop),
             Step::Renew => self.renew(stop),
             Step::Dismiss => self.answer(None),
             Step::Wait(until) => {
+                self.session.lock().next = until;
                 return Turn::Wait(match (until, tidy) {
                     (Some(until), Some(tidy)) => Some(until.min(tidy)),
                     (until, tidy) => until.or(tidy),
@@ -299,6 +308,9 @@ impl Keeper {
         if self.short_lived <= REPLACED_AT_ONCE {
             self.tools.teller.recovered();
         }
+        // Told before anybody uses it: who waits for a token finds what there is to know of it.
+        self.tools.teller.logged_in(&facts);
+        self.warn_of_its_end(&facts);
         self.session.update(|state| {
             state.generation += 1;
             let token = Arc::new(Token::new(Some(value), state.generation, revocable));
@@ -309,12 +321,11 @@ impl Keeper {
                 state.replaced.push(old);
             }
             state.expires = expires;
+            state.facts = Some(facts.clone());
             state.failure = None;
             state.alive = None;
             settle(state);
         });
-        self.tools.teller.logged_in(&facts);
-        self.warn_of_its_end(&facts);
         self.facts = facts;
     }
 

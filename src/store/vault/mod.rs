@@ -17,6 +17,7 @@ mod explain;
 mod inquiry;
 mod keeper;
 pub mod kv;
+pub mod policy;
 mod remedy;
 mod session;
 mod store;
@@ -28,3 +29,4 @@ mod wire;
 
 pub(crate) use kv::{encoded, fetched, request_path};
 pub(crate) use store::{Retired, Surroundings, VaultStore};
+pub(crate) use unwrapped::LEFT_FOR_THE_DAEMON;

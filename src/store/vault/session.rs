@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::token::Token;
+use super::token::{Facts, Token};
 use crate::clock::{Clock, Stop, StopSource, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
+use crate::observe::trace::{self, Parent, Span};
 use crate::plan::{Auth, Credential, SessionPlan};
 use crate::store::bell::{Bell, Heard, hear};
 use crate::store::{SessionStatus, StoreError};
@@ -52,12 +53,18 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// When it expires.
     pub(super) expires: Option<Tick>,
+    /// What is known of it.
+    pub(super) facts: Option<Facts>,
+    /// When the keeper acts next by itself.
+    pub(super) next: Option<Tick>,
     /// Why there is none, or the last thing that went wrong with it.
     pub(super) failure: Option<Failure>,
     /// The keeper is at it now: its outcome is worth waiting for.
     pub(super) busy: bool,
     /// Somebody needs a token.
     pub(super) wanted: bool,
+    /// The step that somebody is in who waits for the keeper, where that is traced.
+    pub(super) asker: Option<Parent>,
     /// The token was reported to be dead.
     pub(super) dead: bool,
     /// It was reported to lack a policy.
@@ -93,9 +100,12 @@ impl Session {
                 token,
                 generation: 1,
                 expires: None,
+                facts: None,
+                next: None,
                 failure: None,
                 busy: false,
                 wanted: false,
+                asker: None,
                 dead: false,
                 policy: false,
                 files: false,
@@ -126,6 +136,18 @@ impl Session {
         start: impl Fn() -> Result<(), StoreError>,
         stop: &Stop,
     ) -> Result<Arc<Token>, StoreError> {
+        let mut login = Span::none();
+        let token = self.await_token(start, stop, &mut login);
+        login.judge(&token, |error| &error.failure);
+        token
+    }
+
+    fn await_token(
+        &self,
+        start: impl Fn() -> Result<(), StoreError>,
+        stop: &Stop,
+        login: &mut Span,
+    ) -> Result<Arc<Token>, StoreError> {
         let until = self.clock.now() + self.patience;
         loop {
             let changed = {
@@ -137,6 +159,7 @@ impl Session {
                 if state.stop.is_none() {
                     return Err(closed());
                 }
+                self.login_begins(&mut state, login);
                 if !state.started {
                     start()?;
                     state.started = true;
@@ -172,6 +195,19 @@ impl Session {
         if self.plan.auth == Auth::None {
             return Ok(None);
         }
+        let mut login = Span::none();
+        let other = self.await_other(token, refusal, stop, &mut login);
+        login.judge(&other, |error| &error.failure);
+        other
+    }
+
+    fn await_other(
+        &self,
+        token: &Token,
+        refusal: Refusal,
+        stop: &Stop,
+        login: &mut Span,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
         let until = self.clock.now() + self.patience;
         let mut reported = None;
         loop {
@@ -195,6 +231,7 @@ impl Session {
                         Some(_) => {}
                         None if self.is_moot(&state, refusal) => return Ok(None),
                         None => {
+                            self.login_begins(&mut state, login);
                             reported = Some(state.rounds);
                             match refusal {
                                 Refusal::Dead => state.dead = true,
@@ -226,6 +263,23 @@ impl Session {
         if login && state.expires.is_some_and(|end| self.clock.now() >= end) {
             state.token = None;
             state.expires = None;
+        }
+    }
+
+    /// From here on a worker waits for the keeper. What the keeper does next is part of the trace of the
+    /// one that waits first.
+    fn login_begins(&self, state: &mut State, login: &mut Span) {
+        if login.ids().is_some() {
+            return;
+        }
+        *login = trace::child("login");
+        login.set("secrets_sync.store", self.plan.key.store.clone());
+        login.set(
+            "secrets_sync.credentials",
+            self.plan.key.credentials.clone(),
+        );
+        if state.asker.is_none() && login.is_recorded() {
+            state.asker = trace::parent();
         }
     }
 
@@ -280,13 +334,17 @@ impl Session {
     /// For status and metrics.
     pub(super) fn status(&self) -> SessionStatus {
         let state = self.lock();
+        let has_token = state.token.is_some();
+        let facts = state.facts.as_ref().filter(|_| has_token);
         SessionStatus {
             key: self.plan.key.clone(),
-            expires: state
-                .expires
-                .filter(|_| state.token.is_some())
-                // A server may say any number: beyond the calendar is never.
-                .and_then(|at| self.clock.wall().checked_add(at.since(self.clock.now()))),
+            method: self.plan.auth.method(),
+            has_token,
+            expires: state.expires.filter(|_| has_token),
+            renewable: facts.is_some_and(|facts| facts.renewable && !facts.batch),
+            accessor: facts.map_or_else(String::new, |facts| facts.accessor.clone()),
+            policies: facts.map_or_else(Vec::new, |facts| facts.policies.clone()),
+            next: state.next,
             failure: state.failure.clone(),
         }
     }

@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 
 use super::token::Facts;
 use crate::failure::{ErrorType, Failure};
-use crate::plan::{Auth, SessionKey, SessionPlan};
+use crate::plan::{SessionKey, SessionPlan};
 use crate::store::StoreEvent;
 
 /// As many notices are remembered, not to be told again.
@@ -31,12 +31,7 @@ impl Teller {
     pub(super) fn new(plan: &SessionPlan, events: Sender<StoreEvent>) -> Self {
         Self {
             session: plan.key.clone(),
-            method: match plan.auth {
-                Auth::Token(_) => "token",
-                Auth::AppRole { .. } => "approle",
-                Auth::Cert { .. } => "cert",
-                Auth::None => "none",
-            },
+            method: plan.auth.method(),
             events,
             told: Arc::default(),
         }
@@ -50,6 +45,7 @@ impl Teller {
             ttl_secs: facts.ttl.map_or(0, |ttl| ttl.as_secs()),
             renewable: facts.renewable,
             accessor: facts.accessor.clone(),
+            uses: facts.uses,
         });
     }
 

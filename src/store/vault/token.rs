@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::answer::Operation;
 use super::envelope::{AuthBlock, Envelope, TokenBlock};
 use crate::clock::Tick;
+use crate::printable::brief;
 use crate::secret::SecretString;
 
 /// A token in use. Shared by the workers; replaced as a whole, never changed.
@@ -70,6 +71,8 @@ pub(super) struct Facts {
     pub(super) by_login: bool,
     /// The end of its accessor, by which the server's audit log is searched.
     pub(super) accessor: String,
+    /// Its policies, as far as the server told them.
+    pub(super) policies: Vec<String>,
 }
 
 impl Facts {
@@ -84,6 +87,7 @@ impl Facts {
             uses: 0,
             by_login: false,
             accessor: String::new(),
+            policies: Vec::new(),
         }
     }
 
@@ -98,6 +102,7 @@ impl Facts {
             uses: block.num_uses,
             by_login: true,
             accessor: tail(&block.accessor),
+            policies: names(&block.policies),
         }
     }
 
@@ -112,6 +117,7 @@ impl Facts {
             uses: block.num_uses,
             by_login,
             accessor: tail(&block.accessor),
+            policies: names(&block.policies),
         }
     }
 
@@ -214,6 +220,16 @@ pub(super) fn before_the_end(facts: &Facts, chance: f64) -> Upkeep {
     }
 }
 
+/// The longest name of a policy that is shown, in characters.
+const LONGEST_NAME: usize = 100;
+
+fn names(policies: &[String]) -> Vec<String> {
+    policies
+        .iter()
+        .map(|name| brief(name, LONGEST_NAME).into_owned())
+        .collect()
+}
+
 /// The last four characters, all of an accessor that is ever shown.
 pub(super) fn tail(accessor: &str) -> String {
     let start = accessor.chars().count().saturating_sub(4);
@@ -287,6 +303,7 @@ mod tests {
             renewable: true,
             token_type: "service".into(),
             num_uses: 0,
+            policies: Vec::new(),
         };
         let facts = facts(20, true, true);
         let (renewed, whole) = facts.renewed(after(13), &block(20));

@@ -13,6 +13,10 @@ use crate::failure::{ErrorType, Retry};
 use crate::secret::SecretString;
 use crate::store::{Mode, StoreError};
 
+/// What those who only look say of one that is good.
+pub(crate) const LEFT_FOR_THE_DAEMON: &str =
+    "it is there and was made at the right place: left for the daemon";
+
 /// A secret ID, once it is unwrapped. Its lock is held while that is being done.
 pub(super) type Slot = Arc<Mutex<Option<SecretString>>>;
 
@@ -99,11 +103,7 @@ impl Authenticator {
                 )));
         }
         if self.mode == Mode::Look {
-            return Err(asked.failed(
-                ErrorType::Auth,
-                Retry::Settled,
-                "it is there and was made at the right place: left for the daemon",
-            ));
+            return Err(asked.failed(ErrorType::Auth, Retry::Settled, LEFT_FOR_THE_DAEMON));
         }
         asked.what = "unwrapping of the secret ID".to_owned();
         let reply = self.post(

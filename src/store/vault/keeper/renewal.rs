@@ -33,8 +33,10 @@ impl Keeper {
                 self.tools.teller.recovered();
                 let expires = facts.expires();
                 self.facts = facts;
+                let facts = self.facts.clone();
                 self.session.update(|state| {
                     state.expires = expires;
+                    state.facts = Some(facts);
                     state.failure = None;
                 });
             }
