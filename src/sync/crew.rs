@@ -14,7 +14,7 @@ use super::pulse::{Phase, Pulse};
 use super::schedule::Pacing;
 use super::worker::{Policy, Worker, WorkerHandle};
 use crate::clock::{Clock, Tick};
-use crate::failure::{ErrorType, Failure, Retry};
+use crate::failure::{ErrorType, Failure, MORE_THREADS, Retry};
 use crate::plan::{Daemon, Plan, Secret};
 use crate::store::{Store, Stores};
 
@@ -93,7 +93,7 @@ impl Crew {
                 Retry::Backoff(None),
                 format!("cannot start a thread for this secret: {error}"),
             )
-            .with_remedy("raise the limit on threads (`TasksMax=`, `--pids-limit`)")
+            .with_remedy(MORE_THREADS)
         })?;
         self.working.insert(
             secret.name.clone(),

@@ -241,11 +241,14 @@ impl Supervisor {
         let just_woken = now.since(self.woken) < SLEPT;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
-            if is_late && !just_woken && known.stall(stalled()) {
-                self.narrator.failed(known, &stalled(), 0, None, now);
+            let failure = (is_late && !just_woken).then(|| stalled(&known.secret));
+            if let Some(failure) = failure
+                && known.stall(failure.clone())
+            {
+                self.narrator.failed(known, &failure, 0, None, now);
                 self.outlook
                     .metrics()
-                    .failed(&known.labels, stalled().error_type);
+                    .failed(&known.labels, failure.error_type);
                 self.changed_since.get_or_insert(now);
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);

@@ -386,7 +386,8 @@ impl Http {
                     "the HTTP client failed on a request to `{}`",
                     self.address()
                 ),
-            )),
+            )
+            .remedy(crate::failure::REPORT)),
         }
     }
 

@@ -65,6 +65,7 @@ pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreEr
                 Retry::Backoff(None),
                 format!("no thread for the session's keeper: {error}"),
             )
+            .with_remedy(crate::failure::MORE_THREADS)
         })
 }
 
@@ -82,6 +83,7 @@ fn keep(session: &Arc<Session>, tools: &Tools) {
             Retry::Backoff(None),
             "the session's keeper failed by a defect of ours: it begins anew",
         )
+        .with_remedy(crate::failure::REPORT)
         .failure;
         tools.teller.failed(&failure);
         let wait = backoff.after(failure.retry, &*tools.clock);

@@ -18,6 +18,7 @@ mod inquiry;
 mod keeper;
 pub mod kv;
 pub mod policy;
+mod remedy;
 mod session;
 mod store;
 mod teller;

@@ -203,7 +203,7 @@ impl VaultStore {
             what: format!("read of {kind}`{}/{}`", source.mount, source.key),
             namespace: &source.namespace,
             policy_path: Some(kv::policy_path(source)),
-            version: source.version,
+            source: Some(source),
             sent: token.value.iter().collect(),
         }
     }
@@ -250,7 +250,8 @@ impl Store for VaultStore {
         }
         let asked = self.asked(source, &token);
         let fetched = if reply.meaning == Meaning::Good {
-            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))
+            kv::fetched(source, reply.body.expose())
+                .map_err(|error| asked.garbage(&error.why).with_remedy(error.remedy))
         } else {
             Err(asked.refused(&reply))
         };
