@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, select, unbounded};
 use super::crew::{Crew, close_time};
 use super::cycle::Preview;
 use super::event::{Event, Report};
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::schedule::Reason;
 use super::signals::Signal;
@@ -15,6 +16,7 @@ use super::state::State;
 use super::worker::Policy;
 use crate::clock::{Clock, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
+use crate::observe::trace;
 use crate::plan::{Daemon, Plan};
 use crate::store::{Mode, Stores};
 
@@ -59,10 +61,11 @@ pub fn once(
         clock: &**clock,
         crew: Crew::new(Arc::clone(clock), Arc::clone(daemon), sender),
         state: State::new(plan, clock.now(), clock.wall()),
-        narrator: Narrator::default(),
+        narrator: Narrator::new(plan),
         open: 0,
         outcome: OnceOutcome::default(),
     };
+    futexes::make_room(plan.secrets.len());
     pass.start(plan, &stores, policy, until);
     while pass.open > 0 {
         let alarm = clock.alarm(until);
@@ -80,6 +83,7 @@ pub fn once(
         pass.narrator.store(&event, clock.now());
     }
     stores.close(close_time(daemon.shutdown_timeout));
+    trace::end(trace::LAST_SPANS.min(daemon.shutdown_timeout));
     pass.finish()
 }
 
@@ -126,7 +130,10 @@ impl Pass<'_> {
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
-        self.narrator.report(known, &event.report, now);
+        {
+            let _about = trace::about(event.trace);
+            self.narrator.report(known, &event.report, now);
+        }
         known.fold(&event.report, now, wall);
         match &event.report {
             Report::Synced { preview, .. } => {

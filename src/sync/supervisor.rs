@@ -13,6 +13,7 @@ use log::{error, info};
 use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
 use super::facts::facts;
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
 use super::schedule::Reason;
@@ -23,7 +24,7 @@ use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::failure::Failure;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, trace};
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
@@ -127,7 +128,7 @@ impl Supervisor {
             ),
             events,
             state: State::new(&start.plan, now, start.clock.wall()),
-            narrator: Narrator::default(),
+            narrator: Narrator::new(&start.plan),
             unstarted: HashMap::new(),
             to_retire: false,
             turned: now,
@@ -155,6 +156,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             self.start_worker(index);
         }
@@ -216,10 +218,12 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        for known in self.state.secrets_mut() {
-            if let Some(stale) = known.stale_news(now) {
-                self.outlook.metrics().stale(&known.labels, stale);
-            }
+        let secrets = self.state.secrets().iter();
+        // Of the others it was set to zero at their success.
+        for known in secrets.filter(|known| known.standing != Standing::InSync) {
+            self.outlook
+                .metrics()
+                .stale(&known.labels, known.stale(now));
         }
         let stores = self.stores.status();
         self.show_stores(&stores);
@@ -242,14 +246,20 @@ impl Supervisor {
         let mut news = false;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
-            if is_late && !just_woken && known.stall(stalled()) {
-                self.narrator.failed(known, &stalled(), 0, None, now);
+            let failure = (is_late && !just_woken).then(|| stalled(&known.secret));
+            if let Some(failure) = failure
+                && known.stall(failure.clone())
+            {
+                self.narrator.failed(known, &failure, 0, None, now);
                 self.outlook
                     .metrics()
-                    .failed(&known.labels, stalled().error_type);
+                    .failed(&known.labels, failure.error_type);
                 news = true;
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
+                self.outlook
+                    .metrics()
+                    .stale(&known.labels, known.stale(now));
                 news = true;
             }
         }
@@ -303,7 +313,10 @@ impl Supervisor {
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
-        self.narrator.report(known, &event.report, now);
+        {
+            let _about = trace::about(event.trace);
+            self.narrator.report(known, &event.report, now);
+        }
         let metrics = self.outlook.metrics();
         match &event.report {
             Report::Synced {
@@ -486,6 +499,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self
                 .state
@@ -521,7 +535,10 @@ impl Supervisor {
                 recv(alarm) -> _ => {}
             }
         }
-        self.stores.close(close_time(self.daemon.shutdown_timeout));
+        let most = self.daemon.shutdown_timeout;
+        self.stores.close(close_time(most));
+        let left = (began + most).since(self.clock.now());
+        trace::end(trace::LAST_SPANS.min(left));
         self.outlook.close();
         info!(target: "sync", "stopped");
     }

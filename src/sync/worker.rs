@@ -16,7 +16,8 @@ use super::pulse::Pulse;
 use super::schedule::{Backoff, Pacing, Reason};
 use super::stack::Stack;
 use crate::clock::{Clock, Stop, StopSource, Tick, pause};
-use crate::failure::{ErrorType, Failure, Retry};
+use crate::failure::{ErrorType, Failure, REPORT, Retry};
+use crate::observe::trace::{self, Ids};
 
 /// Rendering of templates needs the most; measured with the deepest template that is accepted.
 const STACK: usize = 256 * 1024;
@@ -61,6 +62,8 @@ pub(super) struct Worker {
     pub(super) after: Vec<Receiver<Infallible>>,
     /// Until when readers of what a commit replaced have their time.
     pub(super) old_until: Option<Tick>,
+    /// The trace of the last cycle.
+    pub(super) trace: Option<Ids>,
     /// Time and chance.
     pub(super) clock: Arc<dyn Clock>,
     /// Whom to tell.
@@ -130,6 +133,7 @@ impl Worker {
                 let ended = Event {
                     worker: self.id,
                     report: Report::Ended,
+                    trace: None,
                 };
                 let events = self.events.clone();
                 // A defect outside a cycle (those are caught there) still ends with a word.
@@ -181,10 +185,17 @@ impl Worker {
     fn attempt(&mut self, stop: &Stop, pulse: &Pulse) -> Result<Done, Trouble> {
         let cycle = &mut self.cycle;
         let clock = &*self.clock;
-        catch_unwind(AssertUnwindSafe(|| cycle.run(clock, stop, pulse))).unwrap_or_else(|_| {
-            cycle.start_afresh();
-            Err(Trouble::from(defect()))
-        })
+        let mut span = trace::root("sync");
+        self.trace = span.ids();
+        let result = catch_unwind(AssertUnwindSafe(|| cycle.run(clock, stop, pulse)))
+            .unwrap_or_else(|_| {
+                cycle.start_afresh();
+                Err(Trouble::from(defect()))
+            });
+        if span.is_recorded() {
+            cycle.tell(&mut span, &result, stop.is_stopped());
+        }
+        result
     }
 
     /// Reports a success and waits for the next refresh; `false`: it is over.
@@ -328,6 +339,7 @@ impl Worker {
         let _ = self.events.send(Event {
             worker: self.id,
             report,
+            trace: self.trace,
         });
     }
 }
@@ -339,7 +351,7 @@ pub(super) fn defect() -> Failure {
         Retry::Backoff(None),
         "a defect in this program stopped the work on this secret",
     )
-    .with_remedy("the log names the place in the source; please report it")
+    .with_remedy(REPORT)
 }
 
 #[cfg(test)]
@@ -448,6 +460,7 @@ mod tests {
             splay: Duration::from_secs(1),
             after,
             old_until: None,
+            trace: None,
             clock: Arc::new(clock.clone()),
             events: sender,
             stack: None,

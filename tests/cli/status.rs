@@ -56,6 +56,7 @@ impl Daemon {
     fn writes(self, document: &StatusDocument) -> Self {
         let document = Arc::new(document.clone());
         let mut file = StatusFile::new(self.path());
+        let document = Arc::new(document.clone());
         for second in 0..2 {
             let now = Tick::from_start(Duration::from_secs(second));
             assert!(file.tick(now, &document).error.is_none());

@@ -67,6 +67,23 @@ impl Candidates {
     }
 }
 
+impl Candidates {
+    /// The places.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+/// The last status of a daemon that ended without taking it away: it says how things were.
+#[must_use]
+pub fn left_behind(path: &Path) -> Option<StatusDocument> {
+    let file = open_trusted(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    parse(&bytes).ok()
+}
+
 /// One place.
 enum Place {
     Found(StatusDocument),
@@ -210,7 +227,6 @@ mod tests {
     use super::super::{LockAttempt, StatusFile, StatusLock};
     use super::*;
     use crate::clock::Tick;
-    use std::sync::Arc;
 
     struct Daemon {
         directory: tempfile::TempDir,
@@ -231,7 +247,7 @@ mod tests {
         }
 
         fn writes(self, ready: bool) -> Self {
-            let document = Arc::new(StatusDocument {
+            let document = std::sync::Arc::new(StatusDocument {
                 schema: 1,
                 ready,
                 ..StatusDocument::default()

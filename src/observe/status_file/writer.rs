@@ -81,7 +81,8 @@ impl StatusFile {
         self.last.as_ref().is_some_and(|last| last.document.ready)
     }
 
-    /// Writes or touches what is due. Cheap when nothing is.
+    /// Writes or touches what is due. Cheap when nothing is, and where the document is the very one of
+    /// last time, which is not compared.
     pub fn tick(&mut self, now: Tick, document: &Arc<StatusDocument>) -> Ticked {
         let begun = *self.begun.get_or_insert_with(|| {
             // Of a daemon that was killed: with our lock it would count as ours.
