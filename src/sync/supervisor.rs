@@ -478,6 +478,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
+        self.crew.forget_proofs();
         futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self
