@@ -87,9 +87,13 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
             existing.push((piece, Existing::open(dir, piece.name, &piece.path)?));
         } else {
             let file = Staged::create(dir, piece.look, &piece.path)?;
-            file.fill(piece.bytes, &piece.path)?;
+            file.write(piece.bytes, &piece.path)?;
             staged.push((piece, file));
         }
+    }
+    // All are written before the first is synced: what a journal takes then goes in fewer turns.
+    for (piece, file) in &staged {
+        file.sync(&piece.path)?;
     }
 
     // Those that can fail half-way first: then at least the others are still as they were.

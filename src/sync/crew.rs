@@ -100,6 +100,7 @@ impl Crew {
             trace: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
+            stack: None,
         };
         let handle = worker.spawn().map_err(|error| {
             Failure::new(
@@ -372,6 +373,7 @@ mod tests {
             trace: None,
             clock: Arc::new(clock),
             events: crossbeam_channel::unbounded().0,
+            stack: None,
         }
         .spawn()
         .unwrap();

@@ -37,7 +37,8 @@ const TURN: Duration = Duration::from_secs(1);
 const SLEPT: Duration = Duration::from_secs(5);
 
 /// A changing state is shown at most this often; a large one less often, since all of it is made
-/// anew each time.
+/// anew each time. Where no secret stands otherwise than before, but for times and versions, the longest
+/// will do: the status file is not written more often.
 const SHOW: Duration = Duration::from_millis(50);
 const SHOW_EACH: Duration = Duration::from_micros(100);
 const SHOW_MOST: Duration = Duration::from_secs(1);
@@ -96,6 +97,8 @@ pub struct Supervisor {
     woken: Tick,
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
+    /// It is more than times and versions.
+    is_news: bool,
     shown: Tick,
     /// The stores as they were shown.
     shown_stores: Vec<StoreStatus>,
@@ -131,6 +134,7 @@ impl Supervisor {
             turned: now,
             woken: Tick::default(),
             changed_since: Some(now),
+            is_news: true,
             shown: Tick::default(),
             shown_stores: Vec::new(),
             file: start.file,
@@ -214,12 +218,10 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        let secrets = self.state.secrets().iter();
-        // Of the others it was set to zero at their success.
-        for known in secrets.filter(|known| known.standing != Standing::InSync) {
-            self.outlook
-                .metrics()
-                .stale(&known.labels, known.stale(now));
+        for known in self.state.secrets_mut() {
+            if let Some(stale) = known.stale_news(now) {
+                self.outlook.metrics().stale(&known.labels, stale);
+            }
         }
         let stores = self.stores.status();
         self.show_stores(&stores);
@@ -229,7 +231,7 @@ impl Supervisor {
             || stores != self.shown_stores
             || self.state.is_ready(now) != self.outlook.shows_ready()
         {
-            self.changed_since.get_or_insert(now);
+            self.news(now);
         }
     }
 
@@ -239,6 +241,7 @@ impl Supervisor {
         }
         self.turned = now;
         let just_woken = now.since(self.woken) < SLEPT;
+        let mut news = false;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
             let failure = (is_late && !just_woken).then(|| stalled(&known.secret));
@@ -249,14 +252,14 @@ impl Supervisor {
                 self.outlook
                     .metrics()
                     .failed(&known.labels, failure.error_type);
-                self.changed_since.get_or_insert(now);
+                news = true;
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
-                self.outlook
-                    .metrics()
-                    .stale(&known.labels, known.stale(now));
-                self.changed_since.get_or_insert(now);
+                news = true;
             }
+        }
+        if news {
+            self.news(now);
         }
     }
 
@@ -286,7 +289,7 @@ impl Supervisor {
                 .failed(&known.labels, failure.error_type);
             known.fail(failure, Some(next), Reason::Thread, 1);
         }
-        self.changed_since.get_or_insert(now);
+        self.news(now);
     }
 
     fn event(&mut self, event: &Event) {
@@ -334,11 +337,20 @@ impl Supervisor {
             _ => Vec::new(),
         };
         let attempt = known.attempt(&event.report, &stores, now, wall);
+        let goes_on_well = known.standing == Standing::InSync
+            && matches!(event.report, Report::Synced { expires: None, .. });
         known.fold(&event.report, now, wall);
         if let Some(attempt) = attempt {
             self.outlook.attempt(&known.labels.secret, &attempt);
         }
         self.changed_since.get_or_insert(now);
+        self.is_news |= !goes_on_well;
+    }
+
+    /// The state is another, and is to be shown soon.
+    fn news(&mut self, now: Tick) {
+        self.changed_since.get_or_insert(now);
+        self.is_news = true;
     }
 
     fn store_event(&mut self, event: &StoreEvent) {
@@ -350,7 +362,7 @@ impl Supervisor {
         {
             self.metrics().breaker(store, *state);
         }
-        self.changed_since.get_or_insert(now);
+        self.news(now);
     }
 
     fn show_stores(&self, stores: &[StoreStatus]) {
@@ -371,6 +383,9 @@ impl Supervisor {
     }
 
     fn show_every(&self) -> Duration {
+        if !self.is_news {
+            return SHOW_MOST;
+        }
         let secrets = u32::try_from(self.plan.secrets.len()).unwrap_or(u32::MAX);
         SHOW_EACH.saturating_mul(secrets).clamp(SHOW, SHOW_MOST)
     }
@@ -381,6 +396,7 @@ impl Supervisor {
             return;
         }
         self.changed_since = None;
+        self.is_news = false;
         self.shown = now;
         let stores = self.stores.status();
         self.show_stores(&stores);
@@ -446,7 +462,7 @@ impl Supervisor {
             Err(problems) => self.refuse(problems.to_string().trim_end()),
         }
         self.outlook.reloaded();
-        self.changed_since.get_or_insert(now);
+        self.news(now);
     }
 
     fn refuse(&mut self, why: &str) {
