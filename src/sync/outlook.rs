@@ -3,7 +3,7 @@
 //! in log and status, and is tried again.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,7 +149,10 @@ impl Outlook {
             pid: std::process::id(),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
-            config: config.display().to_string(),
+            config: absolute(config)
+                .unwrap_or_else(|_| config.to_owned())
+                .display()
+                .to_string(),
         };
         self.details.describe(&daemon, secrets);
     }

@@ -67,6 +67,23 @@ impl Candidates {
     }
 }
 
+impl Candidates {
+    /// The places.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+/// The last status of a daemon that ended without taking it away: it says how things were.
+#[must_use]
+pub fn left_behind(path: &Path) -> Option<StatusDocument> {
+    let file = open_trusted(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    parse(&bytes).ok()
+}
+
 /// One place.
 enum Place {
     Found(StatusDocument),
