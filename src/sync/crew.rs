@@ -343,6 +343,7 @@ mod tests {
             splay: Duration::ZERO,
             after: vec![crossbeam_channel::never()],
             old_until: None,
+            trace: None,
             clock: Arc::new(clock),
             events: crossbeam_channel::unbounded().0,
         }

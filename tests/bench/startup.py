@@ -145,14 +145,14 @@ class Server:
 class Daemon:
     """The program under test, running."""
 
-    def __init__(self, bench, name, count, interval):
+    def __init__(self, bench, name, count, interval, variables=None):
         self.count = count
         self.out = bench.fresh_directory(name)
         self.status_file = self.out.parent / "status.json"
         config = bench.config(self.out, count, interval)
         self.log_path = self.out.parent / "log"
         self.log = open(self.log_path, "wb")
-        environment = {"STATUS_FILE": str(self.status_file), "METRICS_PORT": "0"}
+        environment = {"STATUS_FILE": str(self.status_file), "METRICS_PORT": "0", **(variables or {})}
         self.process = spawn([bench.options.binary, "run", "--config", str(config)],
                              environment, stdout=self.log, stderr=self.log)
         self.pid = self.process.pid
