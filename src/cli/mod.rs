@@ -5,8 +5,10 @@ pub mod command_line;
 mod config_path;
 pub mod console;
 mod convert;
+mod doctor;
 mod environ;
 pub mod exit;
+mod explain;
 mod init;
 mod isready;
 mod left_overs;
@@ -71,12 +73,14 @@ fn dispatch(words: &[String], environment: Environment) -> Exit {
             validate::main(&file, &environment)
         }),
         Command::Isready(options) => isready::main(options.status_file.as_deref(), &environment),
-        Command::Status(options) => {
-            status::main(options.json, options.status_file.as_deref(), &environment)
-        }
+        Command::Status(options) => status::main(&options, &environment),
+        Command::Doctor(options) => with_config(config, &environment, |file| {
+            doctor::main(&file, &options, &environment)
+        }),
         Command::Policy(options) => with_config(config, &environment, |file| {
             policy::main(&file, &options, &environment)
         }),
+        Command::Explain(options) => explain::main(&options, config, &environment),
         Command::Convert(options) => convert::main(&options, environment),
         Command::Init(_) => init::main(),
         Command::Version(_) => version::main(),

@@ -46,26 +46,14 @@ impl Source {
     }
 }
 
-/// Reads the file and walks it against the schema. What the walk finds goes to `report`; what
-/// makes a walk impossible (no file, no YAML) is the error.
-pub(crate) fn read(file: &Path, report: &mut Report) -> Result<(Source, Document), Problems> {
+/// Reads the file.
+pub(crate) fn read(file: &Path) -> Result<Source, Problems> {
     let text = text_of(file).map_err(|problem| Problems {
         file: file.to_owned(),
         problems: vec![problem],
         lines: Default::default(),
     })?;
-    read_text(file, text, report)
-}
-
-/// The same for a text that is at hand; `file` is what messages call it.
-pub(crate) fn read_text(
-    file: &Path,
-    text: Zeroizing<String>,
-    report: &mut Report,
-) -> Result<(Source, Document), Problems> {
-    let source = Source::new(file.to_owned(), text);
-    let document = parse(&source, report)?;
-    Ok((source, document))
+    Ok(Source::new(file.to_owned(), text))
 }
 
 /// The lines of a text as YAML's parser counts them, so that a place is the same for both.
@@ -89,10 +77,15 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> + Clone {
     })
 }
 
-/// Walks a text against the schema.
-fn parse(source: &Source, report: &mut Report) -> Result<Document, Problems> {
+/// Walks a text against the schema, with or without the places of what it finds. That goes to `report`; what makes
+/// a walk impossible (no YAML) is the error, and has its place always.
+pub(crate) fn parse(
+    source: &Source,
+    places: bool,
+    report: &mut Report,
+) -> Result<Document, Problems> {
     let text = source.text.as_str();
-    let mut root = node::parse(text).map_err(|error| {
+    let mut root = node::parse(text, places).map_err(|error| {
         let line = error.place.map_or(0, |(line, _)| line);
         let shown = lines(text).nth(line.wrapping_sub(1));
         Problems {

@@ -177,7 +177,7 @@ mod tests {
     fn a_credential_is_hidden_on_every_line_of_it() {
         let text =
             "a:\n  token: |\n    one\n\n    two\n  b: 1\n  roleId: x\n    y\nc: {token: z, d: 1}\n";
-        let masks = Masks::of(&parse(text).unwrap());
+        let masks = Masks::of(&parse(text, true).unwrap());
         let shown: Vec<String> = text
             .lines()
             .enumerate()
@@ -215,7 +215,7 @@ mod tests {
                 "{x-y: 'https://[redacted]@v', token: [redacted]",
             ),
         ] {
-            assert_eq!(Masks::of(&parse(line).unwrap()).apply(1, line), shown);
+            assert_eq!(Masks::of(&parse(line, true).unwrap()).apply(1, line), shown);
         }
     }
 

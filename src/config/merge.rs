@@ -1,34 +1,61 @@
 //! Merge keys (`<<`) are carried out, and duplicate keys found, before anybody reads the tree.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::node::{Entry, Node, Value};
+use super::node::{Entry, Node, Place, Value};
 use super::report::{At, Report};
+
+/// The way from the top to a node. It is put into words only where there is something to report.
+enum Way<'a> {
+    Top(&'a At),
+    Key(&'a Way<'a>, &'a str, Place),
+    Item(&'a Way<'a>, usize, Place),
+}
+
+impl Way<'_> {
+    fn at(&self) -> At {
+        match self {
+            Self::Top(at) => (*at).clone(),
+            Self::Key(above, name, place) => above.at().key(name, *place),
+            Self::Item(above, index, place) => above.at().item(*index, *place),
+        }
+    }
+}
 
 /// Carries out every merge below `node` and reports every duplicate key.
 pub(crate) fn settle(node: &mut Node, at: &At, report: &mut Report) {
+    below(node, &Way::Top(at), report);
+}
+
+fn below(node: &mut Node, way: &Way<'_>, report: &mut Report) {
     match &mut node.value {
         Value::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
                 let place = item.place;
-                settle(item, &at.item(index, place), report);
+                below(item, &Way::Item(way, index, place), report);
             }
         }
         Value::Map(entries) => {
             for entry in entries.iter_mut() {
-                settle(&mut entry.node, &at.key(&entry.key, entry.place), report);
+                let way = Way::Key(way, &entry.key, entry.place);
+                below(&mut entry.node, &way, report);
             }
-            duplicates(entries, at, report);
+            duplicates(entries, way, report);
             if entries.iter().any(|entry| entry.key == "<<") {
-                *entries = merged(std::mem::take(entries), at, report);
+                *entries = merged(std::mem::take(entries), &way.at(), report);
             }
         }
         Value::Null | Value::Text(_) => {}
     }
 }
 
-fn duplicates(entries: &mut Vec<Entry>, at: &At, report: &mut Report) {
-    let mut seen = HashSet::new();
+fn duplicates(entries: &mut Vec<Entry>, way: &Way<'_>, report: &mut Report) {
+    let mut seen = BTreeSet::new();
+    if entries.iter().all(|entry| seen.insert(entry.key.as_str())) {
+        return;
+    }
+    let at = way.at();
+    seen.clear();
     let twice: Vec<bool> = entries
         .iter()
         .map(|entry| !seen.insert(entry.key.as_str()))
@@ -102,7 +129,7 @@ mod tests {
     use crate::config::node::parse;
 
     fn keys(text: &str) -> (Vec<String>, Vec<String>) {
-        let mut node = parse(text).unwrap();
+        let mut node = parse(text, true).unwrap();
         let mut report = Report::default();
         settle(&mut node, &At::default(), &mut report);
         let Value::Map(entries) = node.value else {

@@ -36,7 +36,7 @@ pub use variables::VARIABLES;
 pub(crate) use document::{Document, Secret, Store, check_name};
 pub(crate) use duration::{DurationError, parse as parse_duration, show as show_duration};
 pub(crate) use expand::{ExpandError, expand};
-pub(crate) use file::{Source, read, read_text};
+pub(crate) use file::{Source, parse, read};
 pub(crate) use hidden::is_credential as is_credential_variable;
 pub(crate) use mask::{CREDENTIAL_KEYS, may_hold_credential};
 pub(crate) use merge::shown;

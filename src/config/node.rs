@@ -67,15 +67,15 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
-/// Parses one document.
-pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
+/// Parses one document, with or without the places in it.
+pub(crate) fn parse(text: &str, places: bool) -> Result<Node, SyntaxError> {
     if let Some(place) = many_brackets(text) {
         return Err(SyntaxError {
             place: Some(place),
             message: "nested too deeply".to_owned(),
         });
     }
-    reader::tree(text).map_err(|error| syntax_error(&error, text))
+    reader::tree(text, places).map_err(|error| syntax_error(&error, text))
 }
 
 fn syntax_error(error: &serde_yaml::Error, text: &str) -> SyntaxError {
@@ -177,7 +177,7 @@ mod tests {
 
     fn tree(text: &str) -> String {
         let mut out = Vec::new();
-        flat(&parse(text).unwrap(), &mut out);
+        flat(&parse(text, true).unwrap(), &mut out);
         out.join(" ")
     }
 
@@ -247,7 +247,7 @@ mod tests {
                 "not valid YAML: mapping values are not allowed in this context",
             ),
         ] {
-            let error = parse(text).err().unwrap();
+            let error = parse(text, true).err().unwrap();
             assert_eq!(error.message, message, "{text}");
             if place.is_some() {
                 assert_eq!(error.place, place, "{text}");
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn brackets_in_texts_open_nothing() {
         let text = "- '[ { not closed' # [\n".repeat(5_000);
-        assert!(parse(&text).is_ok());
+        assert!(parse(&text, true).is_ok());
     }
 
     #[test]
@@ -269,20 +269,20 @@ mod tests {
             let items = vec![format!("*a{below}"); 10].join(",");
             bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
         }
-        assert!(parse(&bomb).is_err_and(|error| error.message == reader::TOO_MUCH));
+        assert!(parse(&bomb, true).is_err_and(|error| error.message == reader::TOO_MUCH));
         let long = format!(
             "a: &a {}\nb: [{}]\n",
             "x".repeat(1 << 16),
             "*a,".repeat(2000)
         );
-        assert!(parse(&long).is_err_and(|error| error.message == reader::TOO_MUCH));
-        assert!(parse("a: &a [*a]").is_err_and(|error| error.message == "nested too deeply"));
+        assert!(parse(&long, true).is_err_and(|error| error.message == reader::TOO_MUCH));
+        assert!(parse("a: &a [*a]", true).is_err_and(|error| error.message == "nested too deeply"));
         for deep in [
             "[".repeat(20_000),
             "{a: ".repeat(20_000),
             "- ".repeat(20_000),
         ] {
-            assert!(parse(&deep).is_err());
+            assert!(parse(&deep, true).is_err());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The two passes over the parser's events that make the tree.
 //!
 //! The first asks for the shape alone. The second, guided by it, asks for every scalar as a
-//! string, so that `0644`, `1.10` and `0x1F` stay what people wrote; and since serde has no
-//! places, its visitor keeps the text and then refuses it on purpose: the error that comes back
+//! string, so that `0644`, `1.10` and `0x1F` stay what people wrote. Where places are wanted, and since
+//! serde has none, its visitor keeps the text and then refuses it on purpose: the error that comes back
 //! names the line and the column.
 
 use std::cell::Cell;
@@ -27,8 +27,9 @@ pub(super) const TOO_MUCH: &str = "with its aliases expanded, the file holds too
 /// Marks the errors that we make ourselves.
 const OURS: char = '\u{1}';
 
-/// Reads the tree of the one document.
-pub(super) fn tree(text: &str) -> Result<Node, serde_yaml::Error> {
+/// Reads the tree of the one document. Its places cost as much as the second pass itself: without `places`
+/// there are none.
+pub(super) fn tree(text: &str, places: bool) -> Result<Node, serde_yaml::Error> {
     let budget = Budget::default();
     let seed = ShapeOf {
         budget: &budget,
@@ -36,7 +37,11 @@ pub(super) fn tree(text: &str) -> Result<Node, serde_yaml::Error> {
         key: false,
     };
     let shape = seed.deserialize(serde_yaml::Deserializer::from_str(text))?;
-    Read(&shape).deserialize(serde_yaml::Deserializer::from_str(text))
+    let read = Read {
+        shape: &shape,
+        places,
+    };
+    read.deserialize(serde_yaml::Deserializer::from_str(text))
 }
 
 /// Our own message, where an error is ours.
@@ -183,28 +188,40 @@ impl<'de> Visitor<'de> for ShapeOf<'_> {
 }
 
 /// The second pass.
-struct Read<'s>(&'s Shape);
+#[derive(Clone, Copy)]
+struct Read<'s> {
+    shape: &'s Shape,
+    places: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for Read<'_> {
     type Value = Node;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        match self.0 {
-            Shape::Null => Scalar.deserialize(deserializer).map(|(_, place)| Node {
-                place,
-                value: Value::Null,
-            }),
-            Shape::Text => Scalar.deserialize(deserializer).map(|(text, place)| Node {
-                place,
-                value: Value::Text(text),
-            }),
-            Shape::List(items) => deserializer.deserialize_seq(Items(items)),
-            Shape::Map(values) => deserializer.deserialize_map(Entries(values)),
+        let places = self.places;
+        match self.shape {
+            Shape::Null => Scalar { places }
+                .deserialize(deserializer)
+                .map(|(_, place)| Node {
+                    place,
+                    value: Value::Null,
+                }),
+            Shape::Text => Scalar { places }
+                .deserialize(deserializer)
+                .map(|(text, place)| Node {
+                    place,
+                    value: Value::Text(text),
+                }),
+            Shape::List(items) => deserializer.deserialize_seq(Items { items, places }),
+            Shape::Map(values) => deserializer.deserialize_map(Entries { values, places }),
         }
     }
 }
 
-struct Items<'s>(&'s [Shape]);
+struct Items<'s> {
+    items: &'s [Shape],
+    places: bool,
+}
 
 impl<'de> Visitor<'de> for Items<'_> {
     type Value = Node;
@@ -214,18 +231,22 @@ impl<'de> Visitor<'de> for Items<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut items = Vec::with_capacity(self.0.len());
-        for shape in self.0 {
-            items.extend(access.next_element_seed(Read(shape))?);
+        let Self { items, places } = self;
+        let mut read = Vec::with_capacity(items.len());
+        for shape in items {
+            read.extend(access.next_element_seed(Read { shape, places })?);
         }
         Ok(Node {
-            place: items.first().and_then(|item: &Node| item.place),
-            value: Value::List(items),
+            place: read.first().and_then(|item: &Node| item.place),
+            value: Value::List(read),
         })
     }
 }
 
-struct Entries<'s>(&'s [Shape]);
+struct Entries<'s> {
+    values: &'s [Shape],
+    places: bool,
+}
 
 impl<'de> Visitor<'de> for Entries<'_> {
     type Value = Node;
@@ -235,15 +256,16 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut entries: Vec<Entry> = Vec::with_capacity(self.0.len());
-        for shape in self.0 {
-            let Some((mut key, place)) = access.next_key_seed(Scalar)? else {
+        let Self { values, places } = self;
+        let mut entries: Vec<Entry> = Vec::with_capacity(values.len());
+        for shape in values {
+            let Some((mut key, place)) = access.next_key_seed(Scalar { places })? else {
                 break;
             };
             entries.push(Entry {
                 key: std::mem::take(&mut *key),
                 place,
-                node: access.next_value_seed(Read(shape))?,
+                node: access.next_value_seed(Read { shape, places })?,
             });
         }
         Ok(Node {
@@ -253,13 +275,18 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 }
 
-/// A scalar's text and place.
-struct Scalar;
+/// A scalar's text and, if it is wanted, its place.
+struct Scalar {
+    places: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for Scalar {
     type Value = (Zeroizing<String>, Place);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if !self.places {
+            return Ok((deserializer.deserialize_str(Keep)?, None));
+        }
         let mut text = None;
         match deserializer.deserialize_str(Refuse(&mut text)) {
             Ok(()) => Err(ours("a value that cannot be read")),
@@ -268,6 +295,21 @@ impl<'de> DeserializeSeed<'de> for Scalar {
                 None => Err(error),
             },
         }
+    }
+}
+
+/// Keeps the text.
+struct Keep;
+
+impl Visitor<'_> for Keep {
+    type Value = Zeroizing<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Zeroizing::new(text.to_owned()))
     }
 }
 

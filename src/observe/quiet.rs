@@ -1,7 +1,7 @@
 //! How often the same thing is told: once when it begins or changes, then at most once in five
 //! minutes with a count, and once when it is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::Tick;
@@ -9,14 +9,17 @@ use crate::clock::Tick;
 /// How long the same state stays untold.
 pub const EVERY: Duration = Duration::from_secs(300);
 
-/// As many subjects are kept in mind: one more makes it forget the one that was told of longest ago.
-/// Texts of servers are among them, and no server shall fill the memory.
+/// As many subjects are kept in mind, unless [`Quiet::make_room`] says more: one more makes it forget the
+/// one that was told of longest ago. Texts of servers are among them, and no server shall fill the memory.
 const MOST: usize = 5000;
 
 /// What was told of each subject.
 #[derive(Clone, Debug)]
 pub struct Quiet<K> {
     subjects: BTreeMap<K, Subject>,
+    /// The subjects in the order in which they were told of.
+    told: BTreeSet<(Tick, K)>,
+    most: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ impl<K> Default for Quiet<K> {
     fn default() -> Self {
         Self {
             subjects: BTreeMap::new(),
+            told: BTreeSet::new(),
+            most: MOST,
         }
     }
 }
@@ -61,40 +66,46 @@ impl<K: Ord + Clone> Quiet<K> {
 
     /// `state` holds of `key` (again); whether that is worth a line.
     pub fn note(&mut self, key: K, state: &str, now: Tick) -> Option<Line> {
-        if self.subjects.len() >= MOST && !self.subjects.contains_key(&key) {
-            let oldest = self.subjects.iter().min_by_key(|(_, subject)| subject.told);
-            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                self.subjects.remove(&oldest);
-            }
-        }
-        let subject = match self.subjects.entry(key) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Subject {
-                    text: state.to_owned(),
-                    since: now,
-                    told: now,
-                    repeated: 0,
-                    total: 1,
-                });
-                return Some(Line { repeated: 0 });
-            }
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+        let Some(subject) = self.subjects.get_mut(&key) else {
+            self.begin(key, state, now);
+            return Some(Line { repeated: 0 });
         };
         subject.total += 1;
-        if subject.text != state {
-            subject.text.replace_range(.., state);
-            subject.told = now;
-            subject.repeated = 0;
-            return Some(Line { repeated: 0 });
+        let is_new = subject.text != state;
+        if !is_new {
+            subject.repeated += 1;
+            if now.since(subject.told) < EVERY {
+                return None;
+            }
         }
-        subject.repeated += 1;
-        if now.since(subject.told) < EVERY {
-            return None;
-        }
-        subject.told = now;
+        let repeated = std::mem::take(&mut subject.repeated);
+        let told = std::mem::replace(&mut subject.told, now);
+        subject.text.replace_range(.., state);
+        let entry = (told, key);
+        self.told.remove(&entry);
+        self.told.insert((now, entry.1));
         Some(Line {
-            repeated: std::mem::take(&mut subject.repeated),
+            repeated: if is_new { 0 } else { repeated },
         })
+    }
+
+    fn begin(&mut self, key: K, state: &str, now: Tick) {
+        while self.subjects.len() >= self.most
+            && let Some((_, oldest)) = self.told.pop_first()
+        {
+            self.subjects.remove(&oldest);
+        }
+        self.told.insert((now, key.clone()));
+        self.subjects.insert(
+            key,
+            Subject {
+                text: state.to_owned(),
+                since: now,
+                told: now,
+                repeated: 0,
+                total: 1,
+            },
+        );
     }
 
     /// `key` is well; what to say where it was not.
@@ -103,15 +114,25 @@ impl<K: Ord + Clone> Quiet<K> {
         K: std::borrow::Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.subjects.remove(key).map(|subject| Ended {
+        let (key, subject) = self.subjects.remove_entry(key)?;
+        self.told.remove(&(subject.told, key));
+        Some(Ended {
             after: now.since(subject.since),
             repeated: subject.total,
         })
     }
 
+    /// Keeps at least so many subjects in mind, for a caller who has that many of his own: else each of
+    /// them, when its turn comes again, would be told as if it were new.
+    pub fn make_room(&mut self, subjects: usize) {
+        self.most = MOST.max(subjects);
+    }
+
     /// Forgets subjects that are gone, without a word.
     pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
         self.subjects.retain(|key, _| keep(key));
+        let subjects = &self.subjects;
+        self.told.retain(|(_, key)| subjects.contains_key(key));
     }
 }
 
@@ -155,6 +176,25 @@ mod tests {
         let now = at(MOST + 1);
         assert!(quiet.note(1, "", now).is_none(), "still known");
         assert!(quiet.note(0, "", now).is_some(), "forgotten");
+        assert_eq!(quiet.told.len(), quiet.subjects.len());
+    }
+
+    #[test]
+    fn as_many_subjects_as_the_caller_has_are_each_told_once() {
+        let mut quiet = Quiet::new();
+        quiet.make_room(2 * MOST);
+        let told = |quiet: &mut Quiet<usize>, seconds| {
+            (0..2 * MOST)
+                .filter(|number| quiet.note(*number, "denied", at(seconds)).is_some())
+                .count()
+        };
+        assert_eq!(told(&mut quiet, 0), 2 * MOST);
+        assert_eq!(told(&mut quiet, 60), 0);
+        assert_eq!(told(&mut quiet, 300), 2 * MOST);
+        assert!(quiet.clear(&7, at(301)).is_some());
+        assert!(quiet.note(7, "denied", at(302)).is_some());
+        quiet.retain(|number| *number < 10);
+        assert_eq!((quiet.told.len(), quiet.subjects.len()), (10, 10));
     }
 
     #[test]

@@ -104,14 +104,23 @@ pub fn rows(document: &StatusDocument, now: SystemTime) -> Vec<Row> {
         .collect()
 }
 
+/// How good news a secret's state is.
+#[must_use]
+pub fn tone_of(secret: &SecretEntry) -> Tone {
+    match secret.state.as_str() {
+        "in_sync" => Tone::Good,
+        "pending" => Tone::Waiting,
+        _ => Tone::Bad,
+    }
+}
+
 /// The row of one secret.
 #[must_use]
 pub fn row(secret: &SecretEntry, document: &StatusDocument, now: SystemTime) -> Row {
     let none = || "-".to_owned();
-    let (mut state, tone) = match secret.state.as_str() {
-        "in_sync" => ("in sync".to_owned(), Tone::Good),
-        "pending" => ("pending".to_owned(), Tone::Waiting),
-        other => (other.to_owned(), Tone::Bad),
+    let mut state = match secret.state.as_str() {
+        "in_sync" => "in sync".to_owned(),
+        other => other.to_owned(),
     };
     if secret.optional {
         state.push_str(" (optional)");
@@ -134,7 +143,7 @@ pub fn row(secret: &SecretEntry, document: &StatusDocument, now: SystemTime) -> 
         *cell = printable(cell).into_owned();
     }
     Row {
-        tone,
+        tone: tone_of(secret),
         cells,
         error: secret.error.as_ref().map(|error| {
             let class = secret.error_type.as_deref().unwrap_or("error");
@@ -189,9 +198,7 @@ pub fn next(
         },
         Some(reason::BACKOFF) => format!("retry {} with backoff", secret.attempt),
         Some(reason::ASKED) => "the server asked not to be asked before".to_owned(),
-        Some(reason::SETTLED) => {
-            format!("no quick retry: it fails until somebody acts (every {interval})")
-        }
+        Some(reason::SETTLED) => "no quick retry: it fails until somebody acts".to_owned(),
         Some(reason::STORE) => {
             let probe = store.and_then(|store| time(store.next_probe.as_deref()));
             let probe = probe.map_or_else(String::new, |at| {
@@ -268,6 +275,12 @@ pub fn within(at: SystemTime, now: SystemTime) -> String {
 #[must_use]
 pub fn time(text: Option<&str>) -> Option<SystemTime> {
     humantime::parse_rfc3339(text?).ok()
+}
+
+/// RFC 3339 ends with the year 9999.
+#[must_use]
+pub fn end_of_calendar() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800)
 }
 
 /// The two largest units: `5s`, `4m`, `1h30m`, `3d2h`.
@@ -357,7 +370,7 @@ mod tests {
                 "failed",
                 Some("settled"),
                 soon,
-                "in 4m|no quick retry: it fails until somebody acts (every 5m)",
+                "in 4m|no quick retry: it fails until somebody acts",
             ),
             (
                 "failed",

@@ -7,8 +7,8 @@ use crate::printable::printable;
 use crate::render::{Content, Encoding, Format};
 
 use super::model::{
-    Auth, Credential, Interval, KvVersion, Layout, Output, Plan, Secret, SessionPlan, Source,
-    StorePlan,
+    Auth, Credential, Interval, KvVersion, Layout, Output, Plan, Proxy, Secret, SessionPlan,
+    Source, StorePlan,
 };
 use super::store::DEFAULT;
 
@@ -57,7 +57,7 @@ fn line(out: &mut String, indent: usize, text: &str) {
 fn describe_store(out: &mut String, store: &StorePlan) {
     let mut text = format!("{}: {}", store.name, store.address);
     if let Some(proxy) = &store.proxy {
-        let _ = write!(text, ", through the proxy {}", host_of(proxy.url.expose()));
+        let _ = write!(text, ", through the proxy {}", proxy.shown());
     }
     if let super::model::Address::Http { tls: true, .. } = store.address {
         let trust = &store.tls;
@@ -78,11 +78,15 @@ fn describe_store(out: &mut String, store: &StorePlan) {
     line(out, 2, &text);
 }
 
-/// A proxy's URL without user and password.
-fn host_of(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    format!("{scheme}://{host}")
+impl Proxy {
+    /// Its URL without user and password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let url = self.url.expose();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        format!("{scheme}://{host}")
+    }
 }
 
 fn login(session: &SessionPlan) -> String {

@@ -30,9 +30,7 @@ const MOST_SECRETS: u64 = 10_000;
 ///
 /// Every problem at once, each with its place.
 pub fn load(file: &Path, environment: &Environment, purpose: Purpose) -> Result<Plan, Problems> {
-    let mut report = Report::default();
-    let read = config::read(file, &mut report)?;
-    plan(file, read, report, environment, purpose)
+    planned(&config::read(file)?, environment, purpose)
 }
 
 /// Resolves a configuration that is at hand as text; `file` is what messages call it.
@@ -46,14 +44,27 @@ pub fn load_text(
     environment: &Environment,
     purpose: Purpose,
 ) -> Result<Plan, Problems> {
-    let mut report = Report::default();
-    let read = config::read_text(file, text.into(), &mut report)?;
-    plan(file, read, report, environment, purpose)
+    let source = Source::new(file.to_owned(), text.into());
+    planned(&source, environment, purpose)
+}
+
+/// Places cost a third of all that a good configuration takes, and only who has something to tell needs them: it is
+/// read once more then.
+fn planned(source: &Source, environment: &Environment, purpose: Purpose) -> Result<Plan, Problems> {
+    let plan = |places| {
+        let mut report = Report::default();
+        let document = config::parse(source, places, &mut report)?;
+        Ok(plan(source, document, report, environment, purpose))
+    };
+    match plan(false)? {
+        Ok(plan) if plan.notices.is_empty() => Ok(plan),
+        _ => plan(true)?,
+    }
 }
 
 fn plan(
-    file: &Path,
-    (source, document): (Source, Document),
+    source: &Source,
+    document: Document,
     report: Report,
     environment: &Environment,
     purpose: Purpose,
@@ -62,18 +73,18 @@ fn plan(
         environment,
         purpose,
         report,
-        source: &source,
+        source,
         working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
     };
     let plan = resolve(&mut scope, document);
     match plan {
         Some(mut plan) if scope.report.is_clean() => {
             let (notes, hidden) = scope.report.into_notes();
-            plan.notices = notices(notes, &source);
+            plan.notices = notices(notes, source);
             plan.hidden = hidden;
             Ok(plan)
         }
-        _ => Err(scope.report.into_problems(file, &source.text)),
+        _ => Err(scope.report.into_problems(&source.file, &source.text)),
     }
 }
 

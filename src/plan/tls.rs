@@ -19,6 +19,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{TlsFiles, TrustedRoots};
 
+mod expiry;
+
+pub use expiry::expires;
+
 /// No bundle of certificates is larger: system bundles are about 250 KiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
@@ -404,7 +408,10 @@ fn malformed(path: &Path, what: &str, index: usize) -> TlsFileError {
         FileFault::Malformed,
         format!("{what} {}: malformed certificate {}", tick(path), index + 1),
     )
-    .help("look at it with `openssl storeutl -noout -text -certs FILE`")
+    .help(format!(
+        "put a good one there; `openssl storeutl -noout -text -certs {}` shows what it is",
+        path.display()
+    ))
 }
 
 fn no_bundle() -> TlsFileError {

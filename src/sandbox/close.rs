@@ -1,6 +1,6 @@
 //! The roots, told to the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,8 @@ const WHOLE: &str = "enforced";
 /// What was allowed. Not there when nothing is enforced: then nothing is refused either.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    writable: Vec<PathBuf>,
-    readable: Vec<PathBuf>,
+    writable: HashSet<PathBuf>,
+    readable: HashSet<PathBuf>,
 }
 
 /// What closing came to.
@@ -64,7 +64,7 @@ pub fn close(roots: &Roots) -> Closed {
             .collect(),
     );
     let mut readable = enter(readable_wishes(roots, &mut warnings));
-    let mut allowed: Vec<PathBuf> = Vec::new();
+    let mut allowed: HashSet<PathBuf> = HashSet::new();
     for Entered { path, problem, .. } in &writable {
         let who = roots.writable.get(path).map_or("", |used| &used.who);
         if let Some(problem) = problem {
@@ -76,7 +76,7 @@ pub fn close(roots: &Roots) -> Closed {
         // What could not be allowed ahead is refused to a reload. Of the plan at hand it is the failure
         // of its secret.
         if problem.is_none() || who != AHEAD {
-            allowed.push(path.clone());
+            allowed.insert(path.clone());
         }
     }
     for entered in &mut readable {
@@ -108,7 +108,7 @@ pub fn close(roots: &Roots) -> Closed {
     let mut given = targets;
     given.extend(others);
     for (path, fd) in above {
-        allowed.push(path);
+        allowed.insert(path);
         given.push(fd);
     }
     let readable: Vec<OwnedFd> = readable

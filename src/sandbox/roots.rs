@@ -1,6 +1,6 @@
 //! Which directories a plan needs, and for whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::plan::{Daemon, Layout, Plan};
@@ -144,7 +144,11 @@ impl Roots {
     }
 
     /// What lies outside of the given roots, one line each.
-    pub(super) fn outside(&self, writable: &[PathBuf], readable: &[PathBuf]) -> Vec<String> {
+    pub(super) fn outside(
+        &self,
+        writable: &HashSet<PathBuf>,
+        readable: &HashSet<PathBuf>,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
         for (path, used) in &self.writable {
             if !is_below(path, writable) {
@@ -186,8 +190,9 @@ pub(super) fn beyond(path: &Path) -> Option<PathBuf> {
     (Some(real) != path.parent() && real != Path::new("/")).then(|| real.to_owned())
 }
 
-fn is_below(path: &Path, roots: &[PathBuf]) -> bool {
-    roots.iter().any(|root| path.starts_with(root))
+/// By the directories above it, which are few: there may be thousands of roots, and as many paths.
+fn is_below(path: &Path, roots: &HashSet<PathBuf>) -> bool {
+    path.ancestors().any(|above| roots.contains(above))
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -206,7 +211,7 @@ mod tests {
         roots.read(Path::new("/c/token"), "a credential of store `default`");
         roots.read(Path::new("/token"), "a credential of store `lab`");
         assert_eq!(
-            roots.outside(&["/a".into()], &["/c".into()]),
+            roots.outside(&HashSet::from(["/a".into()]), &HashSet::from(["/c".into()])),
             [
                 "secret `y` writes in `/ab`",
                 "a credential of store `lab` is read from `/token`"

@@ -19,6 +19,8 @@ pub enum StoreEvent {
         renewable: bool,
         /// The last four characters of the accessor.
         accessor: String,
+        /// How often it may be used, 0 for without end.
+        uses: u64,
     },
     /// A login, look-up or renewal failed; told at the first of a row, and when the reason
     /// changes.

@@ -4,7 +4,7 @@
 //! Both wait on the injected clock, give up when told to stop, and serve those who wait in their
 //! order.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ pub struct InFlight(Arc<Mutex<Places>>);
 #[derive(Debug)]
 struct Places {
     free: usize,
-    /// The longest waiting first. A place is handed over, never freed while somebody waits.
-    waiting: VecDeque<(u64, Sender<()>)>,
+    /// By number: the longest waiting first. A place is handed over, never freed while somebody waits.
+    waiting: BTreeMap<u64, Sender<()>>,
     next: u64,
 }
 
@@ -40,7 +40,7 @@ impl InFlight {
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Mutex::new(Places {
             free: limit.max(1),
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             next: 0,
         })))
     }
@@ -60,7 +60,7 @@ impl InFlight {
             let (hand, mine) = bounded(1);
             let number = places.next;
             places.next += 1;
-            places.waiting.push_back((number, hand));
+            places.waiting.insert(number, hand);
             (number, mine)
         };
         let refused = loop {
@@ -74,9 +74,7 @@ impl InFlight {
                 recv(alarm) -> _ => {}
             }
         };
-        lock(&self.0)
-            .waiting
-            .retain(|(waiting, _)| *waiting != number);
+        lock(&self.0).waiting.remove(&number);
         // One that was handed over in the meantime must not be lost.
         if mine.try_recv().is_ok() {
             drop(self.permit());
@@ -97,7 +95,7 @@ pub struct Permit(Arc<Mutex<Places>>);
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut places = lock(&self.0);
-        while let Some((_, hand)) = places.waiting.pop_front() {
+        while let Some((_, hand)) = places.waiting.pop_first() {
             if hand.try_send(()).is_ok() {
                 return;
             }

@@ -21,7 +21,7 @@ const RETIRE_WITHIN: Duration = Duration::from_secs(5);
 pub enum Mode {
     /// The daemon and `--once`.
     Use,
-    /// `--dry-run`: a wrapped secret ID is looked up, never unwrapped.
+    /// `--dry-run` and `doctor`: a wrapped secret ID is looked up, never unwrapped.
     Look,
 }
 
@@ -122,6 +122,11 @@ impl Stores {
     pub fn get(&self, name: &str) -> Option<Arc<dyn Store>> {
         let open = self.stores.get(name)?;
         Some(Arc::<VaultStore>::clone(&open.store))
+    }
+
+    /// The same with all that it can be asked: for `doctor`.
+    pub(crate) fn vault(&self, name: &str) -> Option<Arc<VaultStore>> {
+        self.stores.get(name).map(|open| Arc::clone(&open.store))
     }
 
     /// Credential and TLS files to follow. A directory among them (`tlsCAPath`) stands for the

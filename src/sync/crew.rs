@@ -14,7 +14,7 @@ use super::pulse::{Phase, Pulse};
 use super::schedule::Pacing;
 use super::worker::{Policy, Worker, WorkerHandle};
 use crate::clock::{Clock, Tick};
-use crate::failure::{ErrorType, Failure, Retry};
+use crate::failure::{ErrorType, Failure, MORE_THREADS, Retry};
 use crate::plan::{Daemon, Plan, Secret};
 use crate::store::{Store, Stores};
 
@@ -93,7 +93,7 @@ impl Crew {
                 Retry::Backoff(None),
                 format!("cannot start a thread for this secret: {error}"),
             )
-            .with_remedy("raise the limit on threads (`TasksMax=`, `--pids-limit`)")
+            .with_remedy(MORE_THREADS)
         })?;
         self.working.insert(
             secret.name.clone(),
@@ -145,16 +145,15 @@ impl Crew {
     /// While leaving workers are to be waited for: when to look again. Those that write are given
     /// the daemon's shutdown time, less what is kept for tokens; others may be in a request that
     /// takes long, and are left alone after a moment.
-    pub(super) fn leaves_until(&self, began: Tick, now: Tick) -> Option<Tick> {
+    pub(super) fn leaves_until(&mut self, began: Tick, now: Tick) -> Option<Tick> {
         let moment = began + LEAVE_TIME;
         let most = self.daemon.shutdown_timeout;
         let longest = began + most.saturating_sub(close_time(most));
-        let somebody_writes = self
-            .leaving
-            .members
-            .values()
-            .any(|member| member.handle.pulse.phase() == Phase::Writing);
-        if self.nobody_leaves() || now >= longest || (now >= moment && !somebody_writes) {
+        // Each that ends has this asked again: it must not look at all of them each time.
+        if self.nobody_leaves()
+            || now >= longest
+            || (now >= moment && !self.leaving.somebody_writes())
+        {
             return None;
         }
         Some(if now < moment {
@@ -179,6 +178,8 @@ impl Crew {
 #[derive(Default)]
 struct Leaving {
     members: HashMap<u64, Member>,
+    /// One that was seen to write.
+    writes: Option<u64>,
     by_name: HashMap<String, BTreeSet<u64>>,
     /// By each of their paths.
     at: HashMap<PathBuf, BTreeSet<u64>>,
@@ -198,6 +199,17 @@ impl Leaving {
             }
         }
         self.members.insert(id, member);
+    }
+
+    /// Whether somebody writes: the one that did when it was last asked, or else any.
+    fn somebody_writes(&mut self) -> bool {
+        let writes = |member: &Member| member.handle.pulse.phase() == Phase::Writing;
+        let known = self.writes.and_then(|id| self.members.get(&id));
+        if !known.is_some_and(writes) {
+            let found = self.members.iter().find(|(_, member)| writes(member));
+            self.writes = found.map(|(id, _)| *id);
+        }
+        self.writes.is_some()
     }
 
     /// Whether it was there.
@@ -290,7 +302,7 @@ pub(super) fn close_time(shutdown: Duration) -> Duration {
     CLOSE_TIME.min(shutdown / 2)
 }
 
-fn splay(workers: usize) -> Duration {
+pub(super) fn splay(workers: usize) -> Duration {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     SPLAY_EACH.saturating_mul(workers).min(SPLAY_MOST)
 }

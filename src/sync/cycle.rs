@@ -355,10 +355,9 @@ impl From<StoreError> for Trouble {
 impl From<RenderError> for Trouble {
     fn from(error: RenderError) -> Self {
         let failure = Failure::new(ErrorType::Render, Retry::Settled, error.message);
-        Self::from(match error.help {
-            Some(help) => failure.with_remedy(help),
-            None => failure,
-        })
+        Self::from(failure.with_remedy(error.help.unwrap_or_else(|| {
+            "correct the template, or what the secret holds, after the message".to_owned()
+        })))
     }
 }
 

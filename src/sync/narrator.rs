@@ -33,15 +33,16 @@ pub(super) struct Narrator {
     quiet: Quiet<Subject>,
 }
 
-impl Default for Narrator {
-    fn default() -> Self {
-        Self {
-            quiet: Quiet::new(),
-        }
-    }
-}
-
 impl Narrator {
+    /// For a plan; nothing told yet.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut narrator = Self {
+            quiet: Quiet::new(),
+        };
+        narrator.make_room(plan);
+        narrator
+    }
+
     /// What a worker reported; `known` as it was before the report is folded in.
     pub(super) fn report(&mut self, known: &Known, report: &Report, now: Tick) {
         match report {
@@ -142,6 +143,7 @@ impl Narrator {
                 ttl_secs,
                 renewable,
                 accessor,
+                uses: _,
             } => {
                 self.quiet.clear(&Subject::Session(session.clone()), now);
                 info!(target: "store", store = *session.store, credentials = *session.credentials,
@@ -193,11 +195,17 @@ impl Narrator {
         }
     }
 
+    /// Each secret of the plan may fail, and may have a warning, and each is told of once.
+    fn make_room(&mut self, plan: &Plan) {
+        self.quiet.make_room(3 * plan.secrets.len());
+    }
+
     /// Forgets what the plan no longer has.
     pub(super) fn retain(&mut self, plan: &Plan) {
         let secrets: HashSet<&str> = plan.secrets.iter().map(|secret| &*secret.name).collect();
         let sessions: HashSet<&SessionKey> =
             plan.sessions.iter().map(|session| &session.key).collect();
+        self.make_room(plan);
         self.quiet.retain(|subject| match subject {
             Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
             Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
@@ -215,14 +223,15 @@ fn listed(paths: &[PathBuf]) -> String {
     shown.join(", ")
 }
 
-/// What makes a failure another one than the last. For most it is the class, since servers put
-/// times and numbers into their words; of credentials and certificates, which people bring one
-/// after the other, each is told.
+/// What makes a failure another one than the last. For most it is the class and what to do about it,
+/// since servers put times and numbers into their words; of credentials and certificates, which people
+/// bring one after the other, each is told.
 fn state(failure: &Failure) -> String {
-    match failure.error_type {
-        ErrorType::Auth | ErrorType::Tls => format!("{} {}", failure.error_type, failure.message),
-        class => class.to_string(),
-    }
+    let what = match failure.error_type {
+        ErrorType::Auth | ErrorType::Tls => Some(&failure.message),
+        _ => failure.remedy.as_ref(),
+    };
+    format!("{} {}", failure.error_type, what.map_or("", |what| what))
 }
 
 /// What a failure means for the files of its secret.

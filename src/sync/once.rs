@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, select, unbounded};
 use super::crew::{Crew, close_time};
 use super::cycle::Preview;
 use super::event::{Event, Report};
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::schedule::Reason;
 use super::signals::Signal;
@@ -60,10 +61,11 @@ pub fn once(
         clock: &**clock,
         crew: Crew::new(Arc::clone(clock), Arc::clone(daemon), sender),
         state: State::new(plan, clock.now(), clock.wall()),
-        narrator: Narrator::default(),
+        narrator: Narrator::new(plan),
         open: 0,
         outcome: OnceOutcome::default(),
     };
+    futexes::make_room(plan.secrets.len());
     pass.start(plan, &stores, policy, until);
     while pass.open > 0 {
         let alarm = clock.alarm(until);

@@ -3,7 +3,7 @@
 //! in log and status, and is tried again.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Outlook {
     /// When systemd is told at the latest that the daemon is ready.
     ready_at: Option<Tick>,
     watchdog: Watchdog,
-    shown: StatusDocument,
+    shown: Arc<StatusDocument>,
     /// What does not work now, by what it is about.
     notices: Vec<(&'static str, String)>,
     quiet: Quiet<&'static str>,
@@ -71,7 +71,7 @@ impl Outlook {
             protocol: Protocol::default(),
             ready_at: None,
             watchdog: Watchdog::new(environment, std::process::id()),
-            shown: StatusDocument::default(),
+            shown: Arc::default(),
             notices: Vec::new(),
             quiet: Quiet::new(),
         }
@@ -133,7 +133,8 @@ impl Outlook {
         }
         let line = summary(&document);
         let is_new = line != summary(&self.shown) || self.shown.schema == 0;
-        self.board.publish(document.clone());
+        let document = Arc::new(document);
+        self.board.publish(Arc::clone(&document));
         self.shown = document;
         self.write_file(now);
         if !self.tell_ready(now) && is_new {
@@ -148,7 +149,10 @@ impl Outlook {
             pid: std::process::id(),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
-            config: config.display().to_string(),
+            config: absolute(config)
+                .unwrap_or_else(|_| config.to_owned())
+                .display()
+                .to_string(),
         };
         self.details.describe(&daemon, secrets);
     }

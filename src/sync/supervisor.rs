@@ -13,11 +13,12 @@ use log::{error, info};
 use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
 use super::facts::facts;
+use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::outlook::Outlook;
 use super::schedule::Reason;
 use super::signals::Signal;
-use super::state::{State, stalled};
+use super::state::{Standing, State, stalled};
 use super::watch::{Watch, Watched};
 use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
@@ -124,7 +125,7 @@ impl Supervisor {
             ),
             events,
             state: State::new(&start.plan, now, start.clock.wall()),
-            narrator: Narrator::default(),
+            narrator: Narrator::new(&start.plan),
             unstarted: HashMap::new(),
             to_retire: false,
             turned: now,
@@ -151,6 +152,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             self.start_worker(index);
         }
@@ -212,7 +214,9 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        for known in self.state.secrets() {
+        let secrets = self.state.secrets().iter();
+        // Of the others it was set to zero at their success.
+        for known in secrets.filter(|known| known.standing != Standing::InSync) {
             self.outlook
                 .metrics()
                 .stale(&known.labels, known.stale(now));
@@ -237,14 +241,20 @@ impl Supervisor {
         let just_woken = now.since(self.woken) < SLEPT;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
-            if is_late && !just_woken && known.stall(stalled()) {
-                self.narrator.failed(known, &stalled(), 0, None, now);
+            let failure = (is_late && !just_woken).then(|| stalled(&known.secret));
+            if let Some(failure) = failure
+                && known.stall(failure.clone())
+            {
+                self.narrator.failed(known, &failure, 0, None, now);
                 self.outlook
                     .metrics()
-                    .failed(&known.labels, stalled().error_type);
+                    .failed(&known.labels, failure.error_type);
                 self.changed_since.get_or_insert(now);
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
+                self.outlook
+                    .metrics()
+                    .stale(&known.labels, known.stale(now));
                 self.changed_since.get_or_insert(now);
             }
         }
@@ -468,6 +478,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
+        futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self
                 .state

@@ -15,7 +15,7 @@ use super::event::{Event, Report};
 use super::pulse::Pulse;
 use super::schedule::{Backoff, Pacing, Reason};
 use crate::clock::{Clock, Stop, StopSource, Tick, pause};
-use crate::failure::{ErrorType, Failure, Retry};
+use crate::failure::{ErrorType, Failure, REPORT, Retry};
 use crate::observe::trace::{self, Ids};
 
 /// Rendering of templates needs the most; measured with the deepest template that is accepted.
@@ -337,7 +337,7 @@ pub(super) fn defect() -> Failure {
         Retry::Backoff(None),
         "a defect in this program stopped the work on this secret",
     )
-    .with_remedy("the log names the place in the source; please report it")
+    .with_remedy(REPORT)
 }
 
 #[cfg(test)]

@@ -1,22 +1,21 @@
-"""A server that can be killed, restarted and sealed, and says which requests it met.
+"""A server that can be killed and started again, and says which requests it met.
 
-OpenBao on raft, so that what is written survives; an AppRole that may read `secret/data/bench/*`, whose
-tokens live for two minutes and five at most; an audit file in which every request stands with its time.
-Standard library only.
+OpenBao on raft, so that what is written survives; an audit file in which every request stands with its
+time; an AppRole for each of the programs, by which their requests are told apart, whose tokens live
+for two minutes and five at most.
 """
 
 import calendar
-import contextlib
 import json
-import random
+import os
 import re
-import signal
 import sys
 import time
 import urllib.error
 import urllib.request
 
-from startup import free_port, spawn, wait_until
+from host import end, free_port, spawn, wait_until
+from server import values
 
 CONFIG = """
 storage "raft" {{
@@ -38,17 +37,17 @@ api_addr = "http://127.0.0.1:{port}"
 cluster_addr = "https://127.0.0.1:{cluster}"
 log_level = "error"
 """
+LAST = 40 << 20  # bytes of the audit file that are looked through
 
 
 class Raft:
-    def __init__(self, bao, home):
-        self.bao, self.home = bao, home
-        home.mkdir(parents=True)
-        (home / "raft").mkdir()
-        self.port = free_port()
-        self.address = f"http://127.0.0.1:{self.port}"
+    def __init__(self, bao, home, roles):
+        self.bao, self.home, self.roles = bao, home, roles
+        (home / "raft").mkdir(parents=True)
+        port = free_port()
+        self.addresses = {"plain": f"http://127.0.0.1:{port}"}
         self.token, self.key = "", ""
-        text = CONFIG.format(home=home, port=self.port, cluster=self.port + 1)
+        text = CONFIG.format(home=home, port=port, cluster=port + 1)
         (home / "server.hcl").write_text(text)
         self.log = open(home / "log", "ab")
         self.process = None
@@ -63,38 +62,34 @@ class Raft:
         self.call("sys/policies/acl/bench",
                   {"policy": 'path "secret/data/bench/*" { capabilities = ["read"] }'})
         self.call("sys/auth/approle", {"type": "approle"})
-        self.call("auth/approle/role/bench",
-                  {"token_policies": ["bench"], "token_ttl": "2m", "token_max_ttl": "5m"})
-        role = self.call("auth/approle/role/bench/role-id")["data"]["role_id"]
-        secret = self.call("auth/approle/role/bench/secret-id", {})["data"]["secret_id"]
-        self.role_file, self.secret_file = self.home / "role-id", self.home / "secret-id"
-        for file, value in ((self.role_file, role), (self.secret_file, secret)):
-            file.write_text(value)
-            file.chmod(0o600)
+        for role in self.roles:
+            self.add_role(role)
         return self
 
     def __exit__(self, *_):
         if self.process:
-            self.process.kill()
-            self.process.wait()
+            end(self.process)
         self.log.close()
+
+    def add_role(self, role):
+        path = f"auth/approle/role/{role}"
+        self.call(path, {"token_policies": ["bench"], "token_ttl": "2m", "token_max_ttl": "5m"})
+        role_id = self.call(f"{path}/role-id")["data"]["role_id"]
+        secret_id = self.call(f"{path}/secret-id", {})["data"]["secret_id"]
+        for file, value in zip(self.credentials(role), (role_id, secret_id)):
+            file.write_text(value)
+            file.chmod(0o600)
+
+    def credentials(self, role):
+        """The files of role ID and secret ID."""
+        return self.home / f"{role}-role-id", self.home / f"{role}-secret-id"
 
     def start(self):
         self.process = spawn([self.bao, "server", f"-config={self.home}/server.hcl"],
                              {"HOME": str(self.home)}, stdout=self.log, stderr=self.log)
 
     def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def freeze(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self.process.send_signal(signal.SIGCONT)
-
-    def seal(self):
-        self.call("sys/seal", {}, "PUT")
+        end(self.process)
 
     def unseal(self):
         wait_until(lambda: self.health() is not None, "the server to answer", self.tell)
@@ -104,7 +99,7 @@ class Raft:
     def health(self):
         """The status of its health, or None while it does not answer."""
         try:
-            with opener().open(f"{self.address}/v1/sys/health", timeout=5) as answer:
+            with opener().open(f"{self.addresses['plain']}/v1/sys/health", timeout=5) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
@@ -114,29 +109,33 @@ class Raft:
     def call(self, path, body=None, method=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"{self.address}/v1/{path}", data, {"X-Vault-Token": self.token},
+            f"{self.addresses['plain']}/v1/{path}", data, {"X-Vault-Token": self.token},
             method=method or ("GET" if body is None else "POST"))
         with opener().open(request, timeout=10) as answer:
             text = answer.read()
         return json.loads(text) if text else {}
 
-    def put(self, number, fields):
-        self.call(f"secret/data/bench/s{number}", {"data": fields})
+    def put(self, number, generation):
+        self.call(f"secret/data/bench/s{number}", {"data": values(number, generation)})
 
-    def requests(self):
-        """(seconds since the epoch, path) of each request of the daemon, health checks aside."""
-        found = []
-        with open(self.home / "audit", encoding="utf-8") as lines:
+    def first_reads(self, since, role):
+        """When each secret was first read with success from that moment on, by path."""
+        firsts = {}
+        file = self.home / "audit"
+        with open(file, "rb") as lines:
+            lines.seek(max(0, os.path.getsize(file) - LAST))
             for line in lines:
-                with contextlib.suppress(ValueError, KeyError):
+                try:
                     entry = json.loads(line)
-                    if entry["type"] != "request":
+                    if entry["type"] != "response" or entry.get("error"):
                         continue
-                    path = entry["request"]["path"]
-                    ours = entry.get("auth", {}).get("display_name") == "approle"
-                    if ours or path == "auth/approle/login":
-                        found.append((moment(entry["time"]), path))
-        return found
+                    by, path = entry["auth"]["metadata"]["role_name"], entry["request"]["path"]
+                    at = moment(entry["time"])
+                except (ValueError, KeyError, TypeError):
+                    continue
+                if at >= since and by == role and path.startswith("secret/data/"):
+                    firsts.setdefault(path, at)
+        return firsts
 
     def tell(self):
         return (self.home / "log").read_text()[-2000:]
@@ -144,48 +143,11 @@ class Raft:
 
 def moment(text):
     """Seconds since the epoch of an RFC 3339 time in UTC, with its fraction."""
-    whole, fraction = re.fullmatch(r"(.{19})(\.\d+)?Z", text).groups()
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(fraction or 0)
+    found = re.fullmatch(r"(.{19})(\.\d+)?Z", text)
+    if not found:
+        sys.exit(f"bench: not a time: {text}")
+    return calendar.timegm(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S")) + float(found[2] or 0)
 
 
 def opener():
     return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def fields(number, generation):
-    """Whole or not, and of which generation: each shows it."""
-    mark = f"s{number} generation {generation:06d} "
-    return {"a": ("a of " + mark) * 40, "b": ("b of " + mark) * 60}
-
-
-def generation_of(text, number, field):
-    """The generation of a file's content; ends the run where it is not whole."""
-    found = re.match(rf"{field} of s{number} generation (\d{{6}}) ", text)
-    if not found or fields(number, int(found[1]))[field] != text:
-        sys.exit(f"WRONG CONTENT: s{number}.{field}: {text[:80]!r}, {len(text)} bytes")
-    return int(found[1])
-
-
-def config(server, out, count, interval, extra=()):
-    text = [
-        "secretStore:",
-        f"  address: {server.address}",
-        "  authMethod: approle",
-        f"  roleIdFile: {server.role_file}",
-        f"  secretIdFile: {server.secret_file}",
-        "  mountPath: secret",
-        "  timeout: 5s",
-        "secrets:",
-    ]
-    for number in range(count):
-        every = dict(extra).get(number, interval)
-        text += [
-            f"  - name: s{number}", f"    key: bench/s{number}", f"    refreshInterval: {every}",
-            "    files:", f"      - {{ path: {out}/s{number}.a, field: a }}",
-            f"      - {{ path: {out}/s{number}.b, field: b, mode: '0640' }}",
-        ]
-    return "\n".join(text) + "\n"
-
-
-def shuffled(count):
-    return random.sample(range(count), count)

@@ -3,103 +3,100 @@
 
     python3 tests/bench/tracing.py --binary target/static/secrets-sync
 
-Starts an OpenBao over TLS, and a receiver that takes all that comes and looks at nothing. By turns the daemon
-reads 100 secrets a second with traces and without; every figure stands with its n. Ends with 1 where
-traces take more than 5 % of a core. Standard library only.
+Starts an OpenBao over TLS, and a receiver that takes all that comes and looks at nothing. By turns the
+daemon reads 100 secrets a second with traces and without. Ends with 1 where traces take more than 5 % of
+a core. Standard library only.
 """
 
 import argparse
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
-from startup import (
-    ROOT, Bench, Daemon, Server, figure, find_bao, free_port, proc_status, processor, title,
+from contenders import Ours, Work
+from host import (
+    PATIENCE, ROOT, end, end_with_the_script, find_bao, find_binary, machine, memory, processor, say,
+    spawn,
 )
+from server import Server
 
 MOST_PERCENT = 5.0
 
 
+class Traced(Ours):
+    """With further variables."""
+
+    def __init__(self, program, work, name, variables):
+        self.variables = variables
+        super().__init__(program, work, name)
+
+    def prepare(self, program):
+        command, environment = super().prepare(program)
+        return command, {**environment, **self.variables}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", default=str(ROOT / "target/static/secrets-sync"))
-    parser.add_argument("--bao", default=None, help="default: BAO_BIN, .tools, PATH")
+    parser.add_argument("--binary", default=ROOT / "target/static/secrets-sync")
+    parser.add_argument("--bao", help="default: BAO_BIN, .tools, PATH")
     parser.add_argument("--secrets", type=int, default=100, help="each is read once a second")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
     options = parser.parse_args()
-    options.binary = str(pathlib.Path(options.binary).resolve())
-    options.bao = options.bao or find_bao()
-    receiver = subprocess.Popen(
-        [sys.executable, ROOT / "tests/tracing/receiver.py", "--discard"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )
-    try:
-        port = int(receiver.stdout.readline())
-        with tempfile.TemporaryDirectory(prefix="secrets-sync-bench-") as work:
-            work = pathlib.Path(work)
-            with Server(options.bao, work) as server:
-                bench = Bench(options, server, work)
-                bench.describe()
-                kept = compare(bench, f"http://127.0.0.1:{port}")
-    finally:
-        receiver.kill()
-        receiver.wait()
+    options.binary = find_binary(options.binary)
+    end_with_the_script()
+    say(machine())
+    receiver = spawn([sys.executable, ROOT / "tests/tracing/receiver.py", "--discard"],
+                     stdout=subprocess.PIPE)
+    port = int(receiver.stdout.readline())
+    with tempfile.TemporaryDirectory(prefix="secrets-sync-bench-") as directory:
+        with Server(options.bao or find_bao(), pathlib.Path(directory)) as server:
+            server.fill(options.secrets)
+            kept = compare(options, server, pathlib.Path(directory), f"http://127.0.0.1:{port}")
+    end(receiver)
     sys.exit(0 if kept else 1)
 
 
-def compare(bench, endpoint):
-    options = bench.options
-    title(f"{options.secrets} secrets, each read once a second, for {options.seconds:.0f} s, by turns")
+def compare(options, server, directory, endpoint):
     kinds = {
         "without traces": {},
         "with all traces": {"ENABLE_TRACING": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
     }
     runs = {name: [] for name in kinds}
     for number in range(options.rounds):
-        names = list(kinds)
-        for name in names if number % 2 == 0 else reversed(names):
-            runs[name].append(run(bench, kinds[name]))
+        for name in sorted(kinds, reverse=number % 2 == 0):
+            home = f"{number} {name}".replace(" ", "-")
+            runs[name].append(run(options, server, directory, home, kinds[name]))
+    say(f"{options.secrets} secrets, each read once a second, {options.seconds:.0f} s; medians of "
+        f"{options.rounds} runs by turns")
     for name, of_kind in runs.items():
-        percent, rate, memory = (statistics.median(column) for column in zip(*of_kind))
-        figure(f"{name}, processor", f"{percent:.2f} % of one core", len(of_kind))
-        figure(f"{name}, reads a second", f"{rate:.1f}", len(of_kind))
-        figure(f"{name}, resident memory", f"{memory:.1f} MiB", len(of_kind))
+        percent, rate, resident = (statistics.median(column) for column in zip(*of_kind))
+        say(f"  {name}: {percent:.2f} % of one core, {rate:.1f} reads a second, {resident:.1f} MiB")
     # Of each round the two that stand side by side, for 100 reads a second.
-    off, on = (runs[name] for name in kinds)
-    more = [100 * (b[0] / b[1] - a[0] / a[1]) for a, b in zip(off, on)]
-    ratio = [(b[0] / b[1]) / (a[0] / a[1]) for a, b in zip(off, on)]
+    costs = [[100 * percent / rate for percent, rate, _ in runs[name]] for name in kinds]
+    more = [on - off for off, on in zip(*costs)]
+    ratio = statistics.median(on / off for off, on in zip(*costs))
     percent = statistics.median(more)
-    figure("traces at 100 reads a second", f"{percent:.2f} % of one core", len(more))
-    figure("lowest and highest round", f"{min(more):.2f} and {max(more):.2f} %", len(more))
-    figure("processor with, for 1 without", f"{statistics.median(ratio):.2f}", len(ratio))
+    say(f"  traces, at 100 reads a second: {percent:.2f} % of one core ({min(more):.2f} to "
+        f"{max(more):.2f}), {ratio:.2f} times as much as without")
     return percent < MOST_PERCENT
 
 
-def run(bench, variables):
+def run(options, server, directory, home, variables):
     """Per cent of a core, reads a second, MiB."""
-    port = free_port()
-    variables = {**variables, "METRICS_PORT": str(port)}
-    with Daemon(bench, "traced", bench.options.secrets, "1s", variables) as daemon:
+    work = Work(server, directory, options.secrets, interval="1s")
+    with Traced(options.binary, work, home, variables) as daemon:
+        if daemon.all_files(PATIENCE) is None:
+            sys.exit(f"bench: no files:\n{daemon.tell()}")
         time.sleep(2)
-        begin, used, read = time.monotonic(), processor(daemon.pid), reads(port)
-        time.sleep(bench.options.seconds)
-        used, read = processor(daemon.pid) - used, reads(port) - read
-        seconds = time.monotonic() - begin
-        return 100 * used / seconds, read / seconds, proc_status(daemon.pid, "VmRSS") / 1024
-
-
-def reads(port):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
-    lines = re.findall(r'^secret_fetch_total\{[^}]*status="success"[^}]*\} (\S+)$', text, re.MULTILINE)
-    return sum(float(line) for line in lines)
+        before, begin, used = server.counts(), time.monotonic(), processor(daemon.pid)
+        time.sleep(options.seconds)
+        used, seconds = processor(daemon.pid) - used, time.monotonic() - begin
+        rate = server.counts_since(before)["reads"] / seconds
+        return 100 * used / seconds, rate, memory(daemon.pid)[0] / 1024
 
 
 if __name__ == "__main__":

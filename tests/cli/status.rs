@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrets_sync::clock::Tick;
@@ -54,9 +55,10 @@ impl Daemon {
 
     fn writes(self, document: &StatusDocument) -> Self {
         let mut file = StatusFile::new(self.path());
+        let document = Arc::new(document.clone());
         for second in 0..2 {
             let now = Tick::from_start(Duration::from_secs(second));
-            assert!(file.tick(now, document).error.is_none());
+            assert!(file.tick(now, &document).error.is_none());
         }
         self
     }

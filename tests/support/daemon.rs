@@ -316,6 +316,8 @@ impl Daemon {
         }
         let status = self.path("status.json");
         see("the status file", fs::read(status).unwrap_or_default());
+        let details = self.path("status.json.details");
+        see("the details file", fs::read(details).unwrap_or_default());
         let answers = self.is_running() && !process::stands_still(self.pid());
         if let (true, true) = (answers, self.setup.metrics.is_some()) {
             for target in ["/metrics", "/status", "/", "/ready", "/health"] {

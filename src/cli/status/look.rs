@@ -15,8 +15,12 @@ const NARROWEST: usize = 24;
 pub(crate) struct Look {
     /// The columns of the terminal, where it is one.
     pub(crate) width: Option<usize>,
+    /// Its lines.
+    pub(crate) height: Option<usize>,
     /// Whether colours are shown.
     pub(crate) colour: bool,
+    /// Whether it is a terminal on which lines can be drawn over.
+    pub(crate) is_screen: bool,
 }
 
 impl Look {
@@ -26,16 +30,18 @@ impl Look {
         if !out.is_terminal() {
             return Self::default();
         }
-        let width = rustix::termios::tcgetwinsize(&out)
-            .ok()
-            .map(|size| usize::from(size.ws_col))
-            .filter(|columns| *columns > 0);
+        let size = rustix::termios::tcgetwinsize(&out).ok();
+        let told = |count: u16| Some(usize::from(count)).filter(|count| *count > 0);
+        let is_screen = environment
+            .get_non_empty("TERM")
+            .is_some_and(|term| term != "dumb");
         Self {
-            width: width.map(|width| width.max(NARROWEST)),
-            colour: environment.get_non_empty("NO_COLOR").is_none()
-                && environment
-                    .get_non_empty("TERM")
-                    .is_some_and(|term| term != "dumb"),
+            width: size
+                .and_then(|size| told(size.ws_col))
+                .map(|width| width.max(NARROWEST)),
+            height: size.and_then(|size| told(size.ws_row)),
+            colour: is_screen && environment.get_non_empty("NO_COLOR").is_none(),
+            is_screen,
         }
     }
 
@@ -149,7 +155,7 @@ mod tests {
     fn text_is_folded_between_words_and_within_what_is_too_wide() {
         let look = Look {
             width: Some(10),
-            colour: false,
+            ..Look::default()
         };
         assert_eq!(
             look.fold("a: ", "   ", "one two abcdefghij 漢字漢字x"),
@@ -170,8 +176,8 @@ mod tests {
     #[test]
     fn colour_is_only_where_it_is_shown() {
         let look = Look {
-            width: None,
             colour: true,
+            ..Look::default()
         };
         assert_eq!(look.paint(Tone::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
         assert_eq!(Look::default().paint(Tone::Bad, "no"), "no");

@@ -257,7 +257,7 @@ extra     default  pending (optional)  -        -     now           under way
         for width in [24, 40, 60, 80, 100, 132, 400] {
             let look = Look {
                 width: Some(width),
-                colour: false,
+                ..Look::default()
             };
             let text = table(&document, now(), look);
             for line in text.lines() {
@@ -275,6 +275,7 @@ extra     default  pending (optional)  -        -     now           under way
         let look = Look {
             width: Some(80),
             colour: true,
+            ..Look::default()
         };
         let text = table(&document(), now(), look);
         assert!(

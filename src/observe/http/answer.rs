@@ -4,12 +4,18 @@ use serde::Serialize;
 use tiny_http::{HTTPVersion, Header, Method, Response, StatusCode};
 
 use super::board::Board;
+use super::page;
 use super::request::Request;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Prometheus' exposition format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// What is said to who asks by a name that a stranger may have made point here.
+const OTHER_NAME: &str = "this is shown to who asks for it by an address or as localhost\n";
 
 /// A page before it is spelled out.
 struct Page {
@@ -26,8 +32,10 @@ struct Ready {
     synced_count: usize,
 }
 
-/// The whole answer, as it goes over the wire.
-pub(super) fn answer(request: &Request, board: &Board) -> Vec<u8> {
+/// The whole answer, as it goes over the wire. `loopback`: only the machine itself can ask, and a
+/// browser on it, which a page elsewhere can send here under a name of its own (DNS rebinding): names
+/// of secrets are not for that page to read.
+pub(super) fn answer(request: &Request, board: &Board, loopback: bool) -> Vec<u8> {
     if request.method != Method::Get {
         // The answer to a HEAD has no body, whatever it says.
         let head = request.method == Method::Head;
@@ -37,7 +45,14 @@ pub(super) fn answer(request: &Request, board: &Board) -> Vec<u8> {
             Some("GET"),
         );
     }
+    let is_shown = !loopback || request.is_by_own_name;
     let page = match request.path.as_str() {
+        "/" | "/status" if !is_shown => Page::text(421, OTHER_NAME),
+        "/" => Page {
+            status: 200,
+            content_type: HTML,
+            body: page::page(&board.document(), board.wall()).into_bytes(),
+        },
         "/health" => health(board),
         "/ready" => ready(board),
         "/metrics" => Page {
@@ -107,6 +122,7 @@ impl Page {
 
     fn spell(self, version: HTTPVersion, head: bool, allow: Option<&str>) -> Vec<u8> {
         let length = self.body.len();
+        let is_html = self.content_type == HTML;
         let headers = [
             ("Server", "secrets-sync"),
             ("Content-Type", self.content_type),
@@ -115,6 +131,9 @@ impl Page {
         ]
         .into_iter()
         .chain(allow.map(|methods| ("Allow", methods)))
+        .chain(is_html.then(|| ("Content-Security-Policy", page::policy())))
+        .chain(is_html.then_some(("Referrer-Policy", "no-referrer")))
+        .chain(is_html.then_some(("X-Frame-Options", "DENY")))
         .filter_map(|(name, value)| Header::from_bytes(name, value).ok())
         .collect();
         let response = Response::new(
@@ -159,8 +178,9 @@ mod tests {
             method,
             path: path.to_owned(),
             version: HTTPVersion(1, 1),
+            is_by_own_name: true,
         };
-        let text = String::from_utf8(answer(&request, board)).unwrap();
+        let text = String::from_utf8(answer(&request, board, true)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         (head.to_owned(), body.to_owned())
     }
@@ -217,7 +237,7 @@ mod tests {
             synced_count: 3,
             ..StatusDocument::default()
         };
-        board.publish(document.clone());
+        board.publish(std::sync::Arc::new(document.clone()));
         let (head, body) = ask(&board, Method::Get, "/ready");
         assert!(head.starts_with("HTTP/1.1 200 "));
         assert_eq!(
@@ -248,7 +268,14 @@ mod tests {
     #[test]
     fn other_paths_and_methods_are_refused() {
         let (_, board) = board();
-        for path in ["/", "/health/", "//health", "/healthz", "*", "/%68ealth"] {
+        for path in [
+            "/index.html",
+            "/health/",
+            "//health",
+            "/healthz",
+            "*",
+            "/%68ealth",
+        ] {
             let (head, body) = ask(&board, Method::Get, path);
             assert!(head.starts_with("HTTP/1.1 404 "), "{path}");
             assert_eq!(body, "not found\n");
@@ -263,6 +290,47 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
         assert!(head.contains("\r\nAllow: GET\r\n"), "{head}");
         assert_eq!(body, "", "the answer to a HEAD has no body");
+    }
+
+    #[test]
+    fn the_page_is_html_that_may_do_nothing_but_be_shown() {
+        let (_, board) = board();
+        let (head, body) = ask(&board, Method::Get, "/");
+        for header in [
+            "Content-Type: text/html; charset=utf-8".to_owned(),
+            format!("Content-Security-Policy: {}", page::policy()),
+            "Cache-Control: no-store".to_owned(),
+            "Referrer-Policy: no-referrer".to_owned(),
+            "X-Content-Type-Options: nosniff".to_owned(),
+            "X-Frame-Options: DENY".to_owned(),
+        ] {
+            assert!(head.lines().any(|line| line == header), "{header}\n{head}");
+        }
+        assert!(body.starts_with("<!doctype html>"));
+        let (head, _) = ask(&board, Method::Get, "/health");
+        assert!(!head.contains("Security-Policy"), "{head}");
+    }
+
+    #[test]
+    fn under_another_name_a_loopback_server_shows_no_names_of_secrets() {
+        let (_, board) = board();
+        for (path, loopback, status) in [
+            ("/", true, 421),
+            ("/status", true, 421),
+            ("/metrics", true, 200),
+            ("/health", true, 200),
+            ("/", false, 200),
+            ("/status", false, 200),
+        ] {
+            let request = Request {
+                method: Method::Get,
+                path: path.to_owned(),
+                version: HTTPVersion(1, 1),
+                is_by_own_name: false,
+            };
+            let text = String::from_utf8(answer(&request, &board, loopback)).unwrap();
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::{Clock, Tick};
 use crate::observe::{Metrics, StatusDocument};
@@ -47,14 +47,20 @@ impl Board {
     }
 
     /// Puts up a new status.
-    pub fn publish(&self, document: StatusDocument) {
-        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(document);
+    pub fn publish(&self, document: Arc<StatusDocument>) {
+        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document;
     }
 
     /// The status that was put up last.
     #[must_use]
     pub fn document(&self) -> Arc<StatusDocument> {
         Arc::clone(&self.document.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Now, for people.
+    #[must_use]
+    pub fn wall(&self) -> SystemTime {
+        self.clock.wall()
     }
 
     /// Whether the main loop turns.

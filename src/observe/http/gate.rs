@@ -62,7 +62,10 @@ impl Server {
         let gate = Gate {
             listener,
             woken,
-            pages: Pages(board),
+            pages: Pages {
+                board,
+                loopback: address.ip().to_canonical().is_loopback(),
+            },
             clock,
             clients: Vec::new(),
             paused: None,
@@ -237,13 +240,19 @@ impl Gate {
     }
 }
 
-struct Pages(Arc<Board>);
+struct Pages {
+    board: Arc<Board>,
+    /// Whether only the machine itself can ask.
+    loopback: bool,
+}
 
 impl Answers for Pages {
     fn to(&self, request: &Request) -> Vec<u8> {
         // A defect in a page must not take the others away.
-        catch_unwind(AssertUnwindSafe(|| answer::answer(request, &self.0)))
-            .unwrap_or_else(|_| answer::refusal(StatusCode(500)))
+        catch_unwind(AssertUnwindSafe(|| {
+            answer::answer(request, &self.board, self.loopback)
+        }))
+        .unwrap_or_else(|_| answer::refusal(StatusCode(500)))
     }
 
     fn refusal(&self, status: StatusCode) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The HTTP endpoints: health, readiness, metrics, status. One thread of its own serves them all;
+//! The HTTP endpoints: health, readiness, metrics, status, and the status page. One thread of its own serves them all;
 //! what is shown comes from the [`Board`], and nobody is asked.
 //!
 //! `tiny_http` knows how requests and responses are spelled, but its server has no limit of time,
@@ -11,6 +11,7 @@ mod answer;
 mod board;
 mod connection;
 mod gate;
+mod page;
 mod request;
 
 pub use board::Board;

@@ -1,5 +1,6 @@
 //! The head of a request: as much of HTTP/1 as four read-only pages need.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use tiny_http::{HTTPVersion, Method, StatusCode};
@@ -7,7 +8,7 @@ use tiny_http::{HTTPVersion, Method, StatusCode};
 /// The longest head, request line included.
 pub(super) const LONGEST: usize = 8 * 1024;
 
-/// What was asked. Headers change nothing here, and are only checked for their form.
+/// What was asked. Of the headers only the host matters; the others are checked for their form.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     /// How.
@@ -16,6 +17,9 @@ pub(super) struct Request {
     pub(super) path: String,
     /// 1.0 or 1.1.
     pub(super) version: HTTPVersion,
+    /// Whether the name by which the server was asked can only be its own: an address or
+    /// `localhost`, or none.
+    pub(super) is_by_own_name: bool,
 }
 
 /// Where the head ends (behind its empty line), if it does. `seen` bytes have been searched
@@ -78,13 +82,16 @@ pub(super) fn parse(head: &[u8]) -> Result<Request, StatusCode> {
     if method.is_empty() || !method.bytes().all(is_token) {
         return Err(bad);
     }
-    if !lines.take_while(|line| !line.is_empty()).all(is_header) {
+    let headers: Vec<&[u8]> = lines.take_while(|line| !line.is_empty()).collect();
+    if !headers.iter().all(|line| is_header(line)) {
         return Err(bad);
     }
+    let mut named = headers.iter().filter_map(|line| host(line));
     Ok(Request {
         method: Method::from_str(method).map_err(|()| bad)?,
         path: path(target).ok_or(bad)?.to_owned(),
         version,
+        is_by_own_name: named.all(is_own_name) && authority(target).is_none_or(is_own_name),
     })
 }
 
@@ -100,6 +107,38 @@ fn path(target: &str) -> Option<&str> {
         rest.find('/').map_or("/", |at| &rest[at..])
     };
     path.split(['?', '#']).next()
+}
+
+/// The value of a `Host` header.
+fn host(line: &[u8]) -> Option<&str> {
+    let (name, value) = line.split_at_checked(4)?;
+    if !name.eq_ignore_ascii_case(b"host") || value.first() != Some(&b':') {
+        return None;
+    }
+    // What is no text is no name of ours.
+    Some(std::str::from_utf8(value.get(1..)?).map_or("?", str::trim))
+}
+
+/// The host and port of `http://host/path`.
+fn authority(target: &str) -> Option<&str> {
+    let (_, rest) = target
+        .split_once("://")
+        .filter(|_| !target.starts_with('/'))?;
+    rest.split(['/', '?', '#']).next()
+}
+
+/// A name that no stranger can make point here: an address, or one that browsers and resolvers keep
+/// for the machine itself (RFC 6761, section 6.3).
+fn is_own_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name.is_empty()
+        || name.parse::<IpAddr>().is_ok()
+        || name == "localhost"
+        || name.ends_with(".localhost")
 }
 
 fn is_header(line: &[u8]) -> bool {
@@ -136,6 +175,39 @@ mod tests {
             parsed("BREW /pot HTTP/1.1\r\nX: \u{fc}\r\n\r\n").unwrap().1,
             "/pot"
         );
+    }
+
+    #[test]
+    fn a_name_that_a_stranger_may_have_made_is_told_from_our_own() {
+        for (head, own) in [
+            ("GET / HTTP/1.0", true),
+            ("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080", true),
+            ("GET / HTTP/1.1\r\nHost: 10.1.2.3", true),
+            ("GET / HTTP/1.1\r\nHost: [::1]:8080", true),
+            ("GET / HTTP/1.1\r\nhost:LocalHost:8080", true),
+            ("GET / HTTP/1.1\r\nHost: vault.localhost.", true),
+            ("GET / HTTP/1.1\r\nHost:", true),
+            ("GET / HTTP/1.1\r\nHost: evil.example:8080", false),
+            ("GET / HTTP/1.1\r\nHost: localhost.evil.example", false),
+            ("GET / HTTP/1.1\r\nHost: 127.0.0.1.evil.example", false),
+            (
+                "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+                false,
+            ),
+            ("GET / HTTP/1.1\r\nHost: \u{fc}", false),
+            (
+                "GET http://evil.example/ HTTP/1.1\r\nHost: localhost",
+                false,
+            ),
+            ("GET http://localhost/ HTTP/1.1", true),
+        ] {
+            let head = format!("{head}\r\n\r\n");
+            assert_eq!(
+                parse(head.as_bytes()).unwrap().is_by_own_name,
+                own,
+                "{head}"
+            );
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod reader;
 mod writer;
 
 pub use lock::{LockAttempt, LockPolicy, LockStep, StatusLock};
-pub use reader::{Candidates, Found, Missing, parse, read};
+pub use reader::{Candidates, Found, Missing, left_behind, parse, read};
 pub(crate) use writer::{BETWEEN, lies_at, put};
 pub use writer::{StatusFile, Ticked};
 

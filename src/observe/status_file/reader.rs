@@ -67,6 +67,23 @@ impl Candidates {
     }
 }
 
+impl Candidates {
+    /// The places.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+/// The last status of a daemon that ended without taking it away: it says how things were.
+#[must_use]
+pub fn left_behind(path: &Path) -> Option<StatusDocument> {
+    let file = open_trusted(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    parse(&bytes).ok()
+}
+
 /// One place.
 enum Place {
     Found(StatusDocument),
@@ -230,11 +247,11 @@ mod tests {
         }
 
         fn writes(self, ready: bool) -> Self {
-            let document = StatusDocument {
+            let document = std::sync::Arc::new(StatusDocument {
                 schema: 1,
                 ready,
                 ..StatusDocument::default()
-            };
+            });
             let mut file = StatusFile::new(self.path());
             for second in 0..2 {
                 let now = Tick::from_start(Duration::from_secs(second));

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -41,7 +42,7 @@ pub struct StatusFile {
 
 #[derive(Debug)]
 struct Written {
-    document: StatusDocument,
+    document: Arc<StatusDocument>,
     touched: Tick,
     /// Kept open, so that its inode's number cannot become another file's.
     file: File,
@@ -80,8 +81,9 @@ impl StatusFile {
         self.last.as_ref().is_some_and(|last| last.document.ready)
     }
 
-    /// Writes or touches what is due. Cheap when nothing is.
-    pub fn tick(&mut self, now: Tick, document: &StatusDocument) -> Ticked {
+    /// Writes or touches what is due. Cheap when nothing is, and where the document is the very one of
+    /// last time, which is not compared.
+    pub fn tick(&mut self, now: Tick, document: &Arc<StatusDocument>) -> Ticked {
         let begun = *self.begun.get_or_insert_with(|| {
             // Of a daemon that was killed: with our lock it would count as ours.
             let _ = std::fs::remove_file(&self.path);
@@ -91,10 +93,9 @@ impl StatusFile {
         if document.ready && self.last.is_none() && self.not_before == begun + BETWEEN {
             self.not_before = begun;
         }
-        let fresh = self
-            .last
-            .as_ref()
-            .is_some_and(|last| last.document == *document);
+        let fresh = self.last.as_ref().is_some_and(|last| {
+            Arc::ptr_eq(&last.document, document) || last.document == *document
+        });
         let due = match &self.last {
             Some(last) if fresh => (last.touched + TOUCH).max(self.not_before),
             _ => self.not_before,
@@ -164,12 +165,12 @@ impl StatusFile {
         touched
     }
 
-    fn replace(&mut self, now: Tick, document: &StatusDocument) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(document)?;
+    fn replace(&mut self, now: Tick, document: &Arc<StatusDocument>) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(&**document)?;
         bytes.push(b'\n');
         self.last = Some(Written {
             file: put(&self.path, &bytes)?,
-            document: document.clone(),
+            document: Arc::clone(document),
             touched: now,
         });
         Ok(())
@@ -235,13 +236,13 @@ mod tests {
         Tick::from_start(Duration::from_millis(ms))
     }
 
-    fn document(count: usize) -> StatusDocument {
-        StatusDocument {
+    fn document(count: usize) -> Arc<StatusDocument> {
+        Arc::new(StatusDocument {
             schema: 1,
             ready: true,
             secret_count: count,
             ..StatusDocument::default()
-        }
+        })
     }
 
     fn count(path: &Path) -> usize {
@@ -288,10 +289,10 @@ mod tests {
     fn what_a_killed_daemon_left_goes_at_once_and_ready_is_told_at_once() {
         let (_directory, path, mut status) = fixture();
         std::fs::write(&path, "left").unwrap();
-        let pending = StatusDocument {
+        let pending = Arc::new(StatusDocument {
             ready: false,
-            ..document(1)
-        };
+            ..(*document(1)).clone()
+        });
         assert_eq!(status.tick(at(10_000), &pending).next, at(11_000));
         assert!(!path.exists());
         status.tick(at(10_100), &document(2));

@@ -8,25 +8,72 @@ use handlebars::{
 use serde_json::Value;
 
 use super::budget::{Budget, Fault};
-use super::functions::Function;
+use super::functions::{self, Function};
 use super::path;
 use crate::render::field;
 use crate::render::value::{is_true, kind, scalar, text};
 
-/// Gives an engine all that a template may use, and nothing else.
-pub(super) fn furnish<'b>(engine: &mut Handlebars<'b>, budget: &'b Budget) {
-    for name in ["log", "raw", "gte", "lte"] {
+/// What a template uses: a bit for each of our helpers, and for each of [`BLOCKS`] after them.
+#[derive(Clone, Copy)]
+pub(super) struct Used(u64);
+
+const BLOCKS: [&str; 5] = ["if", "unless", "each", "with", "emit"];
+
+const _: () = assert!(functions::COUNT + BLOCKS.len() <= u64::BITS as usize);
+
+impl Used {
+    /// Whatever is named in a canonical text, in its tags or between them.
+    pub(super) fn named_in(canonical: &str) -> Self {
+        let functions = functions::all().iter().map(|function| function.name);
+        let names = functions.chain(BLOCKS).enumerate();
+        Self(
+            names
+                .filter(|(_, name)| canonical.contains(name))
+                .fold(0, |bits, (index, _)| bits | 1 << index),
+        )
+    }
+
+    fn has(self, index: usize) -> bool {
+        self.0 >> index & 1 == 1
+    }
+}
+
+/// Takes everything away that an engine brings along.
+pub(super) fn clear(engine: &mut Handlebars<'_>) {
+    for name in [
+        "if", "unless", "each", "with", "lookup", "raw", "log", "eq", "ne", "gt", "gte", "lt",
+        "lte", "and", "or", "not", "len",
+    ] {
         engine.unregister_helper(name);
     }
-    for function in super::functions::all() {
-        engine.register_helper(function.name, Box::new(Call { function, budget }));
+}
+
+/// Gives an empty engine what a template uses, and nothing else.
+pub(super) fn furnish<'b>(engine: &mut Handlebars<'b>, budget: &'b Budget, used: Used) {
+    for (index, function) in functions::all().iter().enumerate() {
+        if used.has(index) {
+            engine.register_helper(function.name, Box::new(Call { function, budget }));
+        }
     }
-    for (name, wanted) in [("if", true), ("unless", false)] {
-        engine.register_helper(name, Box::new(If { wanted, budget }));
+    for (index, name) in BLOCKS.into_iter().enumerate() {
+        if !used.has(functions::COUNT + index) {
+            continue;
+        }
+        let block: Box<dyn HelperDef + Send + Sync + 'b> = match name {
+            "if" => Box::new(If {
+                wanted: true,
+                budget,
+            }),
+            "unless" => Box::new(If {
+                wanted: false,
+                budget,
+            }),
+            "each" => Box::new(Each(budget)),
+            "with" => Box::new(With(budget)),
+            _ => Box::new(Emit(budget)),
+        };
+        engine.register_helper(name, block);
     }
-    engine.register_helper("each", Box::new(Each(budget)));
-    engine.register_helper("with", Box::new(With(budget)));
-    engine.register_helper("emit", Box::new(Emit(budget)));
 }
 
 /// A missing field, by its name.
@@ -35,9 +82,10 @@ fn missing(argument: &PathAndJson<'_>, context: &Context, budget: &Budget) -> Fa
         Some(canonical) => path::readable(canonical),
         None => budget.missing(),
     };
-    let there = context.data().as_object().map_or_else(String::new, |root| {
-        field::list("the secret has", root.keys())
-    });
+    let there = context
+        .data()
+        .as_object()
+        .map_or_else(String::new, |root| field::missing_help(root.keys()));
     Fault::new(format!("field `{name}` is missing")).help(format!(
         "{there}; only `if` and `default` (`{{{{ default \"x\" .a }}}}`) accept what is not there"
     ))

@@ -59,7 +59,10 @@ impl Function {
 
 const ANY: usize = usize::MAX;
 
-const FUNCTIONS: &[Function] = &[
+/// How many there are.
+pub(super) const COUNT: usize = 35;
+
+const FUNCTIONS: &[Function; COUNT] = &[
     Function::new("and", 1, ANY, |args, _| Ok(Some(compare::and(args)))),
     Function::new("b64dec", 1, 1, b64dec),
     Function::new("b64enc", 1, 1, b64enc),
@@ -146,7 +149,7 @@ const FUNCTIONS: &[Function] = &[
 ];
 
 /// All of them.
-pub(super) fn all() -> &'static [Function] {
+pub(super) fn all() -> &'static [Function; COUNT] {
     FUNCTIONS
 }
 

@@ -16,12 +16,13 @@ mod printf;
 mod translate;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Context, Handlebars, RenderContext, RenderErrorReason, Renderable};
 use serde_json::{Map, Value};
 
+use self::blocks::Used;
 use self::budget::{Budget, Sink};
 use super::{Data, Limits, RenderError, TemplateError};
 use crate::secret::{Fields, SecretBytes};
@@ -40,6 +41,7 @@ const MAX_BYTES: usize = 256 * 1024;
 pub struct Template {
     text: Arc<str>,
     compiled: Arc<handlebars::Template>,
+    used: Used,
 }
 
 impl fmt::Debug for Template {
@@ -111,6 +113,7 @@ impl Template {
         places.relocate(&mut compiled, &canonical);
         Ok(Self {
             text: text.into(),
+            used: Used::named_in(&canonical.text),
             compiled: Arc::new(compiled),
         })
     }
@@ -118,10 +121,8 @@ impl Template {
     pub(super) fn render(&self, data: &Data, limits: Limits) -> Result<SecretBytes, RenderError> {
         let root = Root::new(data);
         let budget = Budget::new(limits);
-        let mut engine = Handlebars::new();
-        engine.set_strict_mode(true);
-        engine.register_escape_fn(handlebars::no_escape);
-        blocks::furnish(&mut engine, &budget);
+        let mut engine = EMPTY.clone();
+        blocks::furnish(&mut engine, &budget, self.used);
         let mut sink = Sink::new(&budget);
         let mut state = RenderContext::new(None);
         match self
@@ -133,6 +134,16 @@ impl Template {
         }
     }
 }
+
+/// An engine without a helper. What a new one brings along are fifty entries of a table, more work than most
+/// templates, so that this one is copied.
+static EMPTY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
+    let mut engine = Handlebars::new();
+    engine.set_strict_mode(true);
+    engine.register_escape_fn(handlebars::no_escape);
+    blocks::clear(&mut engine);
+    engine
+});
 
 /// Whether templates have a helper of that name.
 pub(crate) fn is_helper(name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The breaker as threads use it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,8 +32,16 @@ struct Shared {
 
 struct State {
     breaker: Breaker,
-    /// The longest waiting first; each asker once.
-    waiters: VecDeque<Waiter>,
+    waiters: Waiters,
+}
+
+/// Who waits, each asker once, in their order. Thousands may wait, and each asks here under the lock.
+#[derive(Default)]
+struct Waiters {
+    /// By number: the longest waiting first.
+    queue: BTreeMap<u64, Waiter>,
+    number_of: HashMap<u64, u64>,
+    next: u64,
 }
 
 struct Waiter {
@@ -41,6 +49,48 @@ struct Waiter {
     /// Dropped with the entry: that wakes.
     _wake: Sender<Infallible>,
     woken: Receiver<Infallible>,
+}
+
+impl Waiters {
+    /// Whether anybody but `who` waits.
+    fn has_others_than(&self, who: u64) -> bool {
+        self.queue.len() > usize::from(self.number_of.contains_key(&who))
+    }
+
+    /// The channel that wakes `who`, who waits from now on, or did already.
+    fn add(&mut self, who: u64) -> Receiver<Infallible> {
+        let number = *self.number_of.entry(who).or_insert(self.next);
+        self.next += 1;
+        let waiter = self.queue.entry(number).or_insert_with(|| {
+            let (wake, woken) = bounded(0);
+            Waiter {
+                who,
+                _wake: wake,
+                woken,
+            }
+        });
+        waiter.woken.clone()
+    }
+
+    /// Does not wait any more.
+    fn remove(&mut self, who: u64) {
+        if let Some(number) = self.number_of.remove(&who) {
+            self.queue.remove(&number);
+        }
+    }
+
+    /// Wakes the one that waits longest.
+    fn wake_first(&mut self) {
+        if let Some((_, waiter)) = self.queue.pop_first() {
+            self.number_of.remove(&waiter.who);
+        }
+    }
+
+    /// Wakes everybody.
+    fn wake_all(&mut self) {
+        self.queue.clear();
+        self.number_of.clear();
+    }
 }
 
 impl Gate {
@@ -53,7 +103,7 @@ impl Gate {
             on_change,
             state: Mutex::new(State {
                 breaker: Breaker::new(settings),
-                waiters: VecDeque::new(),
+                waiters: Waiters::default(),
             }),
             ring,
             bell,
@@ -70,26 +120,17 @@ impl Gate {
     pub fn admit(&self, who: u64) -> Result<Pass, Receiver<Infallible>> {
         let now = self.0.clock.now();
         let mut state = self.0.lock();
-        let rivals = state.waiters.iter().any(|waiter| waiter.who != who);
+        let rivals = state.waiters.has_others_than(who);
         let due = state.breaker.due();
         if let Some(ticket) = state.breaker.admit(now, who, rivals) {
-            state.waiters.retain(|waiter| waiter.who != who);
+            state.waiters.remove(who);
             self.0.ring_if_changed(&state, due);
             return Ok(Pass {
                 shared: Arc::clone(&self.0),
                 ticket: Some(ticket),
             });
         }
-        if let Some(waiter) = state.waiters.iter().find(|waiter| waiter.who == who) {
-            return Err(waiter.woken.clone());
-        }
-        let (wake, woken) = bounded(0);
-        state.waiters.push_back(Waiter {
-            who,
-            _wake: wake,
-            woken: woken.clone(),
-        });
-        Err(woken)
+        Err(state.waiters.add(who))
     }
 
     /// Whether what was let through then would be now: the breaker is as it was.
@@ -128,10 +169,8 @@ impl Gate {
             let duty = state.breaker.poll(now, shared.clock.chance());
             let due = state.breaker.due();
             match duty {
-                Some(Duty::WakeOne) => {
-                    state.waiters.pop_front();
-                }
-                Some(Duty::WakeAll) => state.waiters.clear(),
+                Some(Duty::WakeOne) => state.waiters.wake_first(),
+                Some(Duty::WakeAll) => state.waiters.wake_all(),
                 Some(Duty::AskHealth) => {
                     drop(state);
                     let (health, why) = catch_unwind(AssertUnwindSafe(&mut ask))
@@ -169,7 +208,7 @@ impl Shared {
         if let Some(change) = event(&mut state.breaker) {
             (self.on_change)(change.state, &change.reason);
             if change.state != BreakerState::Open {
-                state.waiters.clear();
+                state.waiters.wake_all();
             }
         }
         self.ring_if_changed(&state, due);
@@ -219,7 +258,7 @@ impl Drop for Pass {
             // Somebody else may have the place.
             if state.breaker.is_current(&ticket) && state.breaker.state() == BreakerState::HalfOpen
             {
-                state.waiters.clear();
+                state.waiters.wake_all();
             }
             self.shared.ring_if_changed(&state, due);
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -63,26 +63,9 @@ impl Resolver for Dialer {
         _config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let route = &*self.0;
-        let (host, port) = match &route.hop {
-            Hop::Server => (route.origin.bare_host(), route.origin.port()),
-            Hop::Proxy(tunnel) => (tunnel.host.as_str(), tunnel.port),
-            Hop::Unix(_) => {
-                let mut none = self.empty();
-                none.push(SocketAddr::from(([0, 0, 0, 0], 0)));
-                return Ok(none);
-            }
-        };
+        let until = moment(&*self.0.clock, timeout);
         let mut addresses = self.empty();
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            addresses.push(SocketAddr::new(ip, port));
-            return Ok(addresses);
-        }
-        let named = match &route.hop {
-            Hop::Proxy(tunnel) => tunnel.shown.as_str(),
-            _ => &route.address,
-        };
-        for address in look_up(&*route.clock, named, host, port, timeout)? {
+        for address in self.addresses(until, timeout.reason)? {
             addresses.push(address);
         }
         Ok(addresses)
@@ -96,7 +79,7 @@ fn look_up(
     named: &str,
     host: &str,
     port: u16,
-    timeout: NextTimeout,
+    (until, reason): (Option<Tick>, ureq::Timeout),
 ) -> Result<Vec<SocketAddr>, ureq::Error> {
     let (answer, answers) = bounded(1);
     let name = host.to_owned();
@@ -114,8 +97,9 @@ fn look_up(
                 ErrorType::Unavailable,
                 format!("cannot look `{host}` up: no thread: {error}"),
             )
+            .remedy(crate::failure::MORE_THREADS)
         })?;
-    match wait(clock, &answers, moment(clock, timeout)) {
+    match wait(clock, &answers, until) {
         Woken::Message(Ok(addresses)) if addresses.is_empty() => {
             Err(no_such_host(named, "no address").into())
         }
@@ -127,7 +111,7 @@ fn look_up(
                 .to_lowercase();
             Err(no_such_host(named, &cause).into())
         }
-        Woken::Due => Err(ureq::Error::Timeout(timeout.reason)),
+        Woken::Due => Err(ureq::Error::Timeout(reason)),
         Woken::Closed => Err(no_such_host(named, "look-up failed").into()),
     }
 }
@@ -140,16 +124,55 @@ impl Connector for Dialer {
         details: &ConnectionDetails<'_>,
         _chained: Option<()>,
     ) -> Result<Option<Line>, ureq::Error> {
+        let until = moment(&*self.0.clock, details.timeout);
+        let stream = self.open(&details.addrs, until, details.timeout.reason, |socket| {
+            (details.register_shutdown)(socket)
+        })?;
+        Ok(Some(Line::new(stream, Arc::clone(&self.0.address))))
+    }
+}
+
+impl Dialer {
+    /// At least one address of whom the socket is to be connected to; nothing in particular for a Unix
+    /// socket.
+    pub(super) fn addresses(
+        &self,
+        until: Option<Tick>,
+        reason: ureq::Timeout,
+    ) -> Result<Vec<SocketAddr>, ureq::Error> {
+        let route = &*self.0;
+        let (host, port, named) = match &route.hop {
+            Hop::Server => (
+                route.origin.bare_host(),
+                route.origin.port(),
+                &*route.address,
+            ),
+            Hop::Proxy(tunnel) => (tunnel.host.as_str(), tunnel.port, tunnel.shown.as_str()),
+            Hop::Unix(_) => return Ok(vec![SocketAddr::from(([0, 0, 0, 0], 0))]),
+        };
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, port)]);
+        }
+        look_up(&*route.clock, named, host, port, (until, reason))
+    }
+
+    /// Connects to one of the addresses, asks the proxy, and speaks TLS. `connected` is told the socket
+    /// before any exchange on it, so that an abort interrupts that too.
+    pub(super) fn open(
+        &self,
+        addresses: &[SocketAddr],
+        until: Option<Tick>,
+        reason: ureq::Timeout,
+        connected: impl FnOnce(Weak<Socket>) -> Result<(), ureq::Error>,
+    ) -> Result<Stream, ureq::Error> {
         let clock = &self.0.clock;
-        let until = moment(&**clock, details.timeout);
-        let timed_out = || ureq::Error::Timeout(details.timeout.reason);
-        let socket = self.socket(details, until)?.prepared().map_err(|error| {
+        let timed_out = || ureq::Error::Timeout(reason);
+        let socket = self.socket(addresses, until, reason)?;
+        let socket = socket.prepared().map_err(|error| {
             ureq::Error::from(explain_io(&self.0.address, "cannot connect", &error))
         })?;
         let socket = Arc::new(socket);
-        // Before any exchange on it, so that an abort interrupts that too.
-        let handle = Arc::downgrade(&socket);
-        (details.register_shutdown)(handle)?;
+        connected(Arc::downgrade(&socket))?;
 
         let route = &*self.0;
         let mut path = Path::Direct(Timed::new(socket, Arc::clone(clock), until));
@@ -171,22 +194,20 @@ impl Connector for Dialer {
                     Refusal::Status(status) => tunnel.refused(&route.address, status).into(),
                 })?;
         }
-        let stream = match &route.tls {
+        Ok(match &route.tls {
             Some(config) => Stream::Tls(Box::new(
                 handshake(config, &route.server_name, path)
                     .map_err(|failed| failed.explain(&route.address, &timed_out))?,
             )),
             None => Stream::Plain(path),
-        };
-        Ok(Some(Line::new(stream, Arc::clone(&route.address))))
+        })
     }
-}
 
-impl Dialer {
     fn socket(
         &self,
-        details: &ConnectionDetails<'_>,
+        addresses: &[SocketAddr],
         until: Option<Tick>,
+        reason: ureq::Timeout,
     ) -> Result<Socket, ureq::Error> {
         let route = &*self.0;
         if let Hop::Unix(path) = &route.hop {
@@ -199,21 +220,21 @@ impl Dialer {
             _ => &route.address,
         };
         let mut last = None;
-        let mut addresses = details.addrs.iter().count();
-        for address in &details.addrs {
+        let mut left_over = addresses.len();
+        for address in addresses {
             // Each gets its share of the time that is left, so that one which swallows packets
             // does not keep us from the next.
             let share = match until {
                 Some(until) => {
                     let left = until.since(route.clock.now());
-                    let shares = u32::try_from(addresses).unwrap_or(1).max(1);
+                    let shares = u32::try_from(left_over).unwrap_or(1).max(1);
                     left / shares
                 }
                 None => Duration::from_secs(10),
             };
-            addresses -= 1;
+            left_over -= 1;
             if share.is_zero() {
-                return Err(ureq::Error::Timeout(details.timeout.reason));
+                return Err(ureq::Error::Timeout(reason));
             }
             match TcpStream::connect_timeout(address, share) {
                 Ok(stream) => {
@@ -250,7 +271,7 @@ impl HandshakeFailed {
                     "TLS with `{address}` failed: `{name}` is no name that a certificate can bear"
                 ),
             )
-            .remedy("set `tlsServerName`")
+            .remedy("set `tlsServerName` to a name of the server's certificate")
             .into(),
             Self::Tls(error) => explain_tls(address, &error).into(),
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => timed_out(),

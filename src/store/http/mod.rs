@@ -14,6 +14,7 @@ mod buffers;
 mod dial;
 mod error;
 mod line;
+mod look;
 mod origin;
 mod proxy;
 mod request;
@@ -25,6 +26,7 @@ mod tls;
 mod tests;
 
 pub use error::HttpError;
+pub use look::Seen;
 pub use request::{Method, Request};
 pub use response::Response;
 
@@ -216,6 +218,18 @@ impl Http {
         &self.route.address
     }
 
+    /// Makes one connection and lets it go: for people who look for trouble.
+    ///
+    /// # Errors
+    ///
+    /// As for a request that gets no connection.
+    pub fn look(&self, within: Duration) -> Result<Seen, HttpError> {
+        match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None => look::look(&Dialer(Arc::clone(&self.route)), within),
+        }
+    }
+
     /// Interrupts every request under way and refuses new ones, on all clones. A name look-up or a
     /// TCP connect under way is not interrupted: their time-outs bound them.
     pub fn abort(&self) {
@@ -372,7 +386,8 @@ impl Http {
                     "the HTTP client failed on a request to `{}`",
                     self.address()
                 ),
-            )),
+            )
+            .remedy(crate::failure::REPORT)),
         }
     }
 

@@ -143,6 +143,7 @@ impl<'a> Request<'a> {
                     ErrorType::BadRequest,
                     "the namespace holds characters that no header may carry",
                 )
+                .remedy("correct `namespace`")
             })?;
             headers.insert(HeaderName::from_static("x-vault-namespace"), value);
         }
@@ -155,7 +156,7 @@ impl<'a> Request<'a> {
                         ErrorType::Auth,
                         "the token holds characters that no header may carry",
                     )
-                    .remedy("look for a line break or a control character in it")
+                    .remedy("bring the token without the line break or control character in it")
                 })?;
             value.set_sensitive(true);
             headers.insert(HeaderName::from_static("x-vault-token"), value);

@@ -65,6 +65,7 @@ pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreEr
                 Retry::Backoff(None),
                 format!("no thread for the session's keeper: {error}"),
             )
+            .with_remedy(crate::failure::MORE_THREADS)
         })
 }
 
@@ -82,6 +83,7 @@ fn keep(session: &Arc<Session>, tools: &Tools) {
             Retry::Backoff(None),
             "the session's keeper failed by a defect of ours: it begins anew",
         )
+        .with_remedy(crate::failure::REPORT)
         .failure;
         tools.teller.failed(&failure);
         let wait = backoff.after(failure.retry, &*tools.clock);
@@ -306,6 +308,9 @@ impl Keeper {
         if self.short_lived <= REPLACED_AT_ONCE {
             self.tools.teller.recovered();
         }
+        // Told before anybody uses it: who waits for a token finds what there is to know of it.
+        self.tools.teller.logged_in(&facts);
+        self.warn_of_its_end(&facts);
         self.session.update(|state| {
             state.generation += 1;
             let token = Arc::new(Token::new(Some(value), state.generation, revocable));
@@ -321,8 +326,6 @@ impl Keeper {
             state.alive = None;
             settle(state);
         });
-        self.tools.teller.logged_in(&facts);
-        self.warn_of_its_end(&facts);
         self.facts = facts;
     }
 

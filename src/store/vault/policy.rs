@@ -77,19 +77,25 @@ fn policy<'a>(plan: &'a Plan, session: &'a SessionPlan) -> Policy<'a> {
 /// policy there can: a token reaches its own namespace and those below it, no other.
 #[must_use]
 pub fn read_rule(source: &Source) -> Option<Rule> {
-    let below = below(&source.session, &source.namespace)?;
-    let asked = kv::policy_path(source);
-    let full = if below.is_empty() {
-        asked
-    } else {
-        format!("{below}/{asked}")
-    };
-    let (path, wider) = as_policy_path(&full);
+    let (path, wider) = as_policy_path(&asked_path(source)?);
     Some(Rule {
         path,
         capability: "read",
         wider,
     })
+}
+
+/// The path of a source's read, from the namespace of its login; `None` as of [`read_rule`].
+#[must_use]
+pub fn asked_path(source: &Source) -> Option<String> {
+    from_login(source, &kv::policy_path(source), "")
+}
+
+/// A path of the source's namespace, below `prefix`, from the namespace of its login.
+pub(super) fn from_login(source: &Source, path: &str, prefix: &str) -> Option<String> {
+    let below = below(&source.session, &source.namespace)?;
+    let slash = if below.is_empty() { "" } else { "/" };
+    Some(format!("{below}{slash}{prefix}{path}"))
 }
 
 /// What the daemon asks with the token about the token.
@@ -137,6 +143,15 @@ fn as_policy_path(path: &str) -> (String, bool) {
         })
         .collect();
     (segments.join("/"), wider)
+}
+
+impl Rule {
+    /// On one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let (path, capability) = (quoted(&self.path), self.capability);
+        format!("path \"{path}\" {{ capabilities = [\"{capability}\"] }}")
+    }
 }
 
 /// As it stands in a policy file.

@@ -314,6 +314,7 @@ impl Session {
                         Retry::Backoff(None),
                         "the login takes longer than expected",
                     )
+                    .with_remedy("raise `timeout`, or find what makes the server slow")
                     .failure
                 });
                 Err(state.unavailable(failure))

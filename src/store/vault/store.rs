@@ -1,6 +1,8 @@
 //! One Vault or OpenBao server as a [`Store`]: reads, each with a session's token.
 
-use std::collections::HashMap;
+mod ask;
+
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -121,10 +123,11 @@ impl VaultStore {
 
     /// Takes out the sessions that these plans do not have.
     pub(crate) fn retain(&self, plans: &[Arc<SessionPlan>]) -> Vec<Retired> {
+        let kept: HashSet<&SessionKey> = plans.iter().map(|plan| &plan.key).collect();
         let mut sessions = self.sessions();
         let gone: Vec<SessionKey> = sessions
             .keys()
-            .filter(|key| !plans.iter().any(|plan| plan.key == **key))
+            .filter(|key| !kept.contains(key))
             .cloned()
             .collect();
         gone.iter()
@@ -200,7 +203,7 @@ impl VaultStore {
             what: format!("read of {kind}`{}/{}`", source.mount, source.key),
             namespace: &source.namespace,
             policy_path: Some(kv::policy_path(source)),
-            version: source.version,
+            source: Some(source),
             sent: token.value.iter().collect(),
         }
     }
@@ -247,7 +250,8 @@ impl Store for VaultStore {
         }
         let asked = self.asked(source, &token);
         let fetched = if reply.meaning == Meaning::Good {
-            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))
+            kv::fetched(source, reply.body.expose())
+                .map_err(|error| asked.garbage(&error.why).with_remedy(error.remedy))
         } else {
             Err(asked.refused(&reply))
         };

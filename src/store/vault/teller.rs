@@ -45,6 +45,7 @@ impl Teller {
             ttl_secs: facts.ttl.map_or(0, |ttl| ttl.as_secs()),
             renewable: facts.renewable,
             accessor: facts.accessor.clone(),
+            uses: facts.uses,
         });
     }
 

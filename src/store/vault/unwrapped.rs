@@ -13,6 +13,10 @@ use crate::failure::{ErrorType, Retry};
 use crate::secret::SecretString;
 use crate::store::{Mode, StoreError};
 
+/// What those who only look say of one that is good.
+pub(crate) const LEFT_FOR_THE_DAEMON: &str =
+    "it is there and was made at the right place: left for the daemon";
+
 /// A secret ID, once it is unwrapped. Its lock is held while that is being done.
 pub(super) type Slot = Arc<Mutex<Option<SecretString>>>;
 
@@ -60,7 +64,10 @@ impl Authenticator {
         if let Some(secret_id) = &*kept {
             return Ok(secret_id.clone());
         }
-        let alarm = "make a new wrapped secret ID; if none of yours unwrapped this one, somebody else did: revoke it";
+        let alarm = format!(
+            "{}; if none of yours unwrapped this one, somebody else did",
+            self.another_secret_id()
+        );
         let mut asked = self.asked(
             Operation::Unwrap,
             "look-up of the wrapped secret ID".to_owned(),
@@ -77,7 +84,7 @@ impl Authenticator {
             stop,
         )?;
         if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply).with_remedy(alarm));
+            return Err(asked.refused(&reply).with_remedy(&alarm));
         }
         let found = Envelope::parse(reply.body.expose())
             .and_then(|envelope| envelope.data_as::<WrappingBlock>())
@@ -90,14 +97,13 @@ impl Authenticator {
             );
             return Err(asked
                 .failed(ErrorType::Auth, Retry::Backoff(None), &why)
-                .with_remedy("somebody may have put another token in its place: find out who"));
+                .with_remedy(format!(
+                    "{}; and find out who put this token in its place",
+                    self.another_secret_id()
+                )));
         }
         if self.mode == Mode::Look {
-            return Err(asked.failed(
-                ErrorType::Auth,
-                Retry::Settled,
-                "it is there and was made at the right place: left for the daemon",
-            ));
+            return Err(asked.failed(ErrorType::Auth, Retry::Settled, LEFT_FOR_THE_DAEMON));
         }
         asked.what = "unwrapping of the secret ID".to_owned();
         let reply = self.post(
@@ -108,7 +114,7 @@ impl Authenticator {
             stop,
         )?;
         if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply).with_remedy(alarm));
+            return Err(asked.refused(&reply).with_remedy(&alarm));
         }
         let secret_id = Envelope::parse(reply.body.expose())
             .and_then(|envelope| envelope.data_as::<SecretIdBlock>())
