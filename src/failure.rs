@@ -10,6 +10,14 @@ use crate::printable::brief;
 /// harm comes near it (the name of a field can be as long as the answer).
 const LONGEST: usize = 8 << 10;
 
+/// What to do where the system gave no thread.
+pub const MORE_THREADS: &str = "raise the limit on threads (systemd: `TasksMax=`, containers: `--pids-limit`, a \
+     user: `LimitNPROC=`); it is tried again by itself";
+
+/// What to do about a defect of ours.
+pub const REPORT: &str =
+    "the log names the place in the source: please report it; the daemon tries again by itself";
+
 /// The class of a failure, as users see it in the status, the log and the metric label
 /// `error_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -75,7 +75,7 @@ fn validate_warns_of_what_may_still_come_and_refuses_what_is_broken() {
         (
             "token: t, tlsCACert: junk.pem",
             2,
-            "secretStore.tlsCACert: `tlsCACert` `@DIR@/junk.pem`: malformed certificate 1\n  help: look at it with `openssl storeutl -noout -text -certs FILE`",
+            "secretStore.tlsCACert: `tlsCACert` `@DIR@/junk.pem`: malformed certificate 1\n  help: put a good one there; `openssl storeutl -noout -text -certs @DIR@/junk.pem` shows what it is",
         ),
         (
             "token: t, tlsCAPath: gone",
@@ -115,7 +115,7 @@ fn validate_warns_of_what_may_still_come_and_refuses_what_is_broken() {
         "secrets-sync: warning: secretStore.roleIdFile: `@DIR@/gone`: no such file\n\
              secrets-sync: warning: secretStore.secretIdFile: `@DIR@/empty`: the file is empty\n\
              secrets-sync: secretStore.tlsCACert: `tlsCACert` `@DIR@/junk.pem`: malformed \
-             certificate 1\n  help: look at it with `openssl storeutl -noout -text -certs FILE`\n",
+             certificate 1\n  help: put a good one there; `openssl storeutl -noout -text -certs @DIR@/junk.pem` shows what it is\n",
     )
     .validate();
     assert!(
@@ -238,7 +238,10 @@ fn run_reads_a_broken_file_for_five_seconds_and_then_gives_up() {
                 "secrets-sync: `tlsCACert` `{}`: malformed certificate 1",
                 path.display()
             ),
-            "  help: look at it with `openssl storeutl -noout -text -certs FILE`".to_owned()
+            format!(
+                "  help: put a good one there; `openssl storeutl -noout -text -certs {}` shows what it is",
+                path.display()
+            )
         ]
     );
     assert!(!given_up.path("status.json.lock").exists());

@@ -139,7 +139,8 @@ fn approle_logs_in_once_for_all_and_revokes_at_the_end() {
     // Denied by policy: no other login, and the remedy names the path.
     let denied = lab.fetch(&source("secret", "other")).unwrap_err().failure;
     assert_eq!(denied.error_type, ErrorType::Denied);
-    assert!(denied.remedy.unwrap().contains("`secret/data/other`"));
+    let remedy = denied.remedy.unwrap();
+    assert!(remedy.contains("`path \"secret/data/other\" {"), "{remedy}");
     assert_eq!(lab.logins(), 0);
 
     let accessors = || {

@@ -16,6 +16,7 @@ mod policy;
 pub mod process;
 mod run;
 mod status;
+mod traces;
 mod validate;
 mod version;
 mod words;

@@ -15,6 +15,7 @@ use super::environ::Environ;
 use super::exit::Exit;
 use super::left_overs;
 use super::process::{harden, take_room};
+use super::traces::Traces;
 use crate::clock::{Clock, Stop, SystemClock, Tick, pause};
 use crate::config::{Environment, daemon_settings};
 use crate::observe::log as logging;
@@ -54,20 +55,42 @@ pub(super) fn main(file: &Path, options: &Run, environment: Environment) -> Exit
     for warning in unhardened {
         warn!(target: "cli", "{warning}");
     }
+    let traces = match Traces::planned(&daemon, &environment, &clock) {
+        Ok(traces) => traces,
+        Err(error) => {
+            console::fail(&error);
+            return Exit::Unusable;
+        }
+    };
     let prepared = prepare(file, &environment, &daemon, options);
-    forget_credentials(environ, prepared.as_ref().ok());
+    forget_credentials(environ, prepared.as_ref().ok(), &daemon);
     match prepared {
         Ok(prepared) if options.once || options.dry_run => {
+            traces.begin(&clock);
             single(prepared, &daemon, &clock, options)
         }
-        Ok(prepared) => forever(file.to_owned(), environment, daemon, clock, prepared),
+        Ok(prepared) => {
+            traces.begin(&clock);
+            forever(file.to_owned(), environment, daemon, clock, prepared)
+        }
         Err(exit) => exit,
     }
 }
 
 /// Wipes the credentials out of the environment that others may look at.
-fn forget_credentials(environ: std::io::Result<Environ>, prepared: Option<&Prepared>) {
-    let credentials = prepared.map_or_else(Vec::new, |prepared| prepared.plan.inline_credentials());
+fn forget_credentials(
+    environ: std::io::Result<Environ>,
+    prepared: Option<&Prepared>,
+    daemon: &Daemon,
+) {
+    let mut credentials =
+        prepared.map_or_else(Vec::new, |prepared| prepared.plan.inline_credentials());
+    credentials.extend(
+        daemon
+            .tracing
+            .iter()
+            .flat_map(|tracing| tracing.credentials()),
+    );
     if let Err(error) = environ.and_then(|environ| environ.wipe(&credentials)) {
         warn!(target: "cli", "credentials stay in /proc/self/environ, for root and the daemon's own user \
             to see: {error}");

@@ -2,9 +2,12 @@
 //! to standard output, what is wrong with it to standard error.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::console;
 use super::exit::Exit;
+use super::traces::Traces;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Environment};
 use crate::plan::tls::FileFault;
 use crate::plan::{self, CredentialProblem, Daemon, Notice, Plan, Purpose};
@@ -34,7 +37,13 @@ pub(super) fn main(file: &Path, environment: &Environment) -> Exit {
         // Where they stand, they are what people look for first.
         Err(problems) => errors.extend(problems.entries()),
     }
-    errors.extend(daemon.err().unwrap_or_default());
+    match daemon {
+        Ok(daemon) => {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            errors.extend(Traces::planned(&daemon, environment, &clock).err());
+        }
+        Err(wrong) => errors.extend(wrong),
+    }
     let printed = console::print(&understood);
     for warning in &warnings {
         console::fail(&format_args!("warning: {warning}"));

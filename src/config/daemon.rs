@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Environment;
@@ -10,6 +11,7 @@ use super::duration::{self, DurationError};
 use super::mask::may_hold_credential;
 use super::merge::shown;
 use super::scalar::env_bool;
+use super::tracing::Tracing;
 use super::variables::is_ours;
 use crate::clock::Growth;
 
@@ -46,6 +48,8 @@ pub struct Daemon {
     pub sandbox: bool,
     /// `SANDBOX_WRITE_PATHS`: directories that may be written in beside those of the targets.
     pub sandbox_write_paths: Vec<PathBuf>,
+    /// `ENABLE_TRACING`, and the variables of OpenTelemetry; `None`: nothing is traced.
+    pub tracing: Option<Arc<Tracing>>,
 }
 
 impl Daemon {
@@ -79,9 +83,9 @@ pub fn daemon_settings(environment: &Environment) -> Result<Daemon, Vec<String>>
     }
 }
 
-struct Reader<'e> {
-    environment: &'e Environment,
-    errors: Vec<String>,
+pub(super) struct Reader<'e> {
+    pub(super) environment: &'e Environment,
+    pub(super) errors: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -138,6 +142,7 @@ impl Reader<'_> {
                 }
             }),
             sandbox_write_paths: self.get("SANDBOX_WRITE_PATHS", Vec::new(), directories),
+            tracing: self.tracing(),
         };
         if daemon.initial_backoff > daemon.max_backoff {
             self.errors.push(format!(
@@ -146,7 +151,6 @@ impl Reader<'_> {
                 duration::show(daemon.max_backoff)
             ));
         }
-        self.check_unused();
         self.check_text();
         daemon
     }
@@ -160,21 +164,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Variables that the daemon does not use yet must still hold what they may hold.
-    fn check_unused(&mut self) {
-        self.flag("ENABLE_TRACING", false);
-        self.get("OTEL_EXPORTER_ENDPOINT", (), |text| {
-            let rest = text
-                .strip_prefix("http://")
-                .or_else(|| text.strip_prefix("https://"));
-            match rest {
-                Some(host) if !host.is_empty() && !host.starts_with(['/', ':']) => Ok(()),
-                _ => Err("is not an `http` or `https` URL".to_owned()),
-            }
-        });
-    }
-
-    fn get<T>(
+    pub(super) fn get<T>(
         &mut self,
         name: &str,
         default: T,
@@ -194,7 +184,7 @@ impl Reader<'_> {
         })
     }
 
-    fn flag(&mut self, name: &str, default: bool) -> bool {
+    pub(super) fn flag(&mut self, name: &str, default: bool) -> bool {
         self.get(name, default, |text| {
             env_bool(text).ok_or_else(|| "is not a boolean: write `true` or `false`".to_owned())
         })

@@ -21,6 +21,7 @@ mod scalar;
 pub mod schema;
 mod section;
 mod suggest;
+mod tracing;
 mod variables;
 
 pub use daemon::{Daemon, daemon_settings};
@@ -29,6 +30,7 @@ pub use file::MAX_FILE_BYTES;
 pub use hidden::Hidden;
 pub use problem::{Problem, Problems};
 pub use sample::SAMPLE;
+pub use tracing::{Endpoint, Sampler, Tracing};
 pub use variables::VARIABLES;
 
 pub(crate) use document::{Document, Secret, Store, check_name};

@@ -228,7 +228,9 @@ impl Server {
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
         let response = self.get(&read.namespace, path, query)?;
         match response.status {
-            200 => fetched(&source, response.body.expose()).map(|fetched| fetched.fields),
+            200 => fetched(&source, response.body.expose())
+                .map(|fetched| fetched.fields)
+                .map_err(|error| error.why),
             _ => Err(refusal(&response)),
         }
     }

@@ -75,7 +75,7 @@ impl WriteError {
             path: path.to_owned(),
             step: step.as_str(),
             cause: errno.to_string(),
-            help: help(step, errno),
+            help: help(step, path, errno),
             is_halfway: false,
         }
     }
@@ -110,7 +110,10 @@ impl WriteError {
         failure.is_halfway = self.is_halfway;
         match &self.help {
             Some(help) => failure.with_remedy(help),
-            None => failure,
+            None => failure.with_remedy(format!(
+                "look at `{}` and at the kernel's log (`dmesg`)",
+                shown(&self.path)
+            )),
         }
     }
 }
@@ -135,8 +138,9 @@ pub(super) fn shown(path: &Path) -> String {
 }
 
 /// What an operator can do about it; `None` where the cause says it all.
-fn help(step: Step, errno: Errno) -> Option<String> {
+fn help(step: Step, path: &Path, errno: Errno) -> Option<String> {
     let user = sys::euid();
+    let path = shown(path);
     Some(match (step, errno) {
         (Step::SetOwner, Errno::PERM | Errno::ACCESS) => {
             "grant `CAP_CHOWN` (systemd: `AmbientCapabilities=CAP_CHOWN`), or leave `owner` out; \
@@ -150,41 +154,39 @@ fn help(step: Step, errno: Errno) -> Option<String> {
             "the file belongs to another user: grant `CAP_FOWNER`".into()
         }
         (Step::Replace | Step::Remove, Errno::PERM | Errno::ACCESS) => format!(
-            "the daemon's user (uid {user}) needs write permission on the directory; in a sticky \
-             directory, or where the file belongs to another user, grant `CAP_FOWNER`; look for \
-             an immutable flag with `lsattr`"
+            "give the daemon's user (uid {user}) write permission on the directory; in a sticky \
+             directory, or where the file belongs to another user, grant `CAP_FOWNER`; take an \
+             immutable flag away (`lsattr -d {path}`, `chattr -i {path}`)"
         ),
         (Step::WriteInPlace, Errno::PERM | Errno::ACCESS) => format!(
-            "give the daemon's user (uid {user}) write permission on the file, or grant \
-             `CAP_DAC_OVERRIDE`; look for an immutable flag with `lsattr`"
+            "give the daemon's user (uid {user}) write permission on the file (`chown {user} {path}`), or \
+             grant `CAP_DAC_OVERRIDE`; take an immutable flag away (`chattr -i {path}`)"
         ),
         (Step::Enter, Errno::ACCESS) => format!(
-            "give the daemon's user (uid {user}) search permission on it, by its mode or by a \
+            "give the daemon's user (uid {user}) search permission on it: `chmod o+x {path}`, or by a \
              group (`SupplementaryGroups=`)"
         ),
-        (_, Errno::PERM) => {
-            "the directory may be immutable or append-only (`lsattr`), or the daemon lacks a \
-             capability"
-                .into()
-        }
+        (_, Errno::PERM) => format!(
+            "take the immutable or append-only flag away (`lsattr -d {path}`, `chattr -ia {path}`), or give the \
+             daemon the capability that it lacks"
+        ),
         (_, Errno::ACCESS) => format!(
-            "give the daemon's user (uid {user}) write permission on the directory, by its owner, \
-             its mode or a group (`SupplementaryGroups=`); under systemd or with the sandbox on, \
+            "give the daemon's user (uid {user}) write permission on it: `chown {user} {path}`, or by its mode \
+             or a group (`SupplementaryGroups=`); under systemd or with the sandbox on, \
              allow the path (`ReadWritePaths=`, `SANDBOX_WRITE_PATHS`); a directory that took the place of \
              another since the start is open after a restart"
         ),
-        (_, Errno::ROFS) => {
-            "it is mounted read-only: mount it read-write, or allow it in the unit \
+        (_, Errno::ROFS) => format!(
+            "mount it read-write (`mount -o remount,rw MOUNTPOINT`, of the file system of {path}), or allow it in the unit \
              (`ReadWritePaths=`)"
-                .into()
-        }
+        ),
         (_, Errno::NOSPC) => {
             "free space or inodes there (`df`, `df -i`), or give a tmpfs a larger `size=`".into()
         }
         (_, Errno::DQUOT) => "raise the quota of the daemon's user, or free space".into(),
         (Step::Replace, Errno::BUSY | Errno::XDEV) => MOUNT_THE_DIRECTORY.into(),
         (_, Errno::MFILE | Errno::NFILE) => {
-            "raise the limit on open files (systemd: `LimitNOFILE=`)".into()
+            "raise the limit on open files (systemd: `LimitNOFILE=`; of this process: `prlimit --nofile`)".into()
         }
         (_, Errno::FBIG) => "raise the limit on file sizes (systemd: `LimitFSIZE=`)".into(),
         (_, Errno::IO) => "look at the kernel's log for errors of the device".into(),
@@ -229,7 +231,7 @@ mod tests {
             (Step::CreateIn, Errno::MFILE, "LimitNOFILE="),
             (Step::WriteInPlace, Errno::ACCESS, "on the file"),
         ] {
-            let text = help(step, errno).unwrap();
+            let text = help(step, Path::new("/d/x"), errno).unwrap();
             assert!(text.contains(part), "{step:?} {errno}: {text}");
             assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
         }

@@ -34,7 +34,10 @@ impl Existing {
         let error = |errno| WriteError::os(Step::WriteInPlace, path, errno);
         let fd = sys::open_to_write(&dir.fd, name).map_err(error)?;
         let node = sys::node(&fd).map_err(error)?;
-        let refuse = |cause| Err(WriteError::rule(Step::WriteInPlace, path, cause));
+        let refuse = |cause| {
+            Err(WriteError::rule(Step::WriteInPlace, path, cause)
+                .with_help("remove it, or name another path"))
+        };
         if node.kind != FileType::RegularFile {
             return refuse(format!(
                 "it is {}, not a regular file",

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::Target;
-use super::error::{MOUNT_THE_DIRECTORY, Step, WriteError};
+use super::error::{MOUNT_THE_DIRECTORY, Step, WriteError, shown};
 use super::sys::{self, Node};
 use super::walk::{self, Directory};
 
@@ -79,10 +79,11 @@ pub(super) fn look(dir: &Directory, name: &OsStr, path: &Path) -> Result<Option<
     );
     let left_over = node.kind == FileType::Symlink
         && sys::read_link(&fd).is_ok_and(|text| Path::new(&text).starts_with(super::name::DATA));
+    let shown = shown(path);
     Err(refused.with_help(if left_over {
-        "it is a link of `layout: directory`: remove it, or set that layout"
+        format!("it is a link of `layout: directory`: remove it (`rm {shown}`), or set that layout")
     } else {
-        "remove it, or write another path"
+        format!("remove it (`rm -r {shown}`), or name another path")
     }))
 }
 

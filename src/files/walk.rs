@@ -135,11 +135,10 @@ fn trusted_link(at: &Directory, name: &OsStr, path: &Path) -> Result<OsString, W
     let fd = sys::open_node(&at.fd, name).map_err(error)?;
     let node = sys::node(&fd).map_err(error)?;
     if node.kind != FileType::Symlink {
-        return Err(WriteError::rule(
-            Step::Enter,
-            path,
-            format!("it is {}", kind(node.kind)),
-        ));
+        return Err(
+            WriteError::rule(Step::Enter, path, format!("it is {}", kind(node.kind)))
+                .with_help("remove it, or write to another directory"),
+        );
     }
     let ours = |uid| uid == 0 || uid == sys::euid();
     let refuse = |why: String| {

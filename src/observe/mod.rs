@@ -1,4 +1,5 @@
-//! Is told what happened and shows it: log, metrics, status document, HTTP, systemd. Asks nobody,
+//! Is told what happened and shows it: log, metrics, status document, HTTP, systemd,
+//! traces. Asks nobody,
 //! decides nothing, and never holds a value of a secret.
 
 pub mod build_info;
@@ -10,6 +11,7 @@ pub mod quiet;
 pub mod status;
 pub mod status_file;
 pub mod systemd;
+pub mod trace;
 pub mod view;
 
 pub use metrics::Metrics;

@@ -8,6 +8,7 @@
 pub(crate) mod address;
 mod auth;
 mod claims;
+mod collector;
 mod credentials;
 mod describe;
 mod diff;
@@ -24,6 +25,7 @@ mod tests;
 pub mod tls;
 
 pub use crate::config::Daemon;
+pub use collector::collector;
 pub use credentials::{CredentialProblem, inspect};
 pub use describe::{content, describe};
 pub use diff::{Diff, diff};

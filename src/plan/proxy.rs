@@ -19,6 +19,24 @@ pub(super) fn choose(
     address: &Address,
     environment: &Environment,
 ) -> Result<Option<Proxy>, (&'static str, String)> {
+    if address.is_local() {
+        return Ok(None);
+    }
+    if let Some((name, value)) = first(&["BAO_PROXY_ADDR", "VAULT_PROXY_ADDR"], environment) {
+        return url(value).map(Some).map_err(|message| (name, message));
+    }
+    usual(address, environment)
+}
+
+/// The same without the variables that are for servers of secrets alone.
+///
+/// # Errors
+///
+/// As [`choose`].
+pub(super) fn usual(
+    address: &Address,
+    environment: &Environment,
+) -> Result<Option<Proxy>, (&'static str, String)> {
     let Address::Http {
         tls, host, port, ..
     } = address
@@ -28,27 +46,28 @@ pub(super) fn choose(
     if address.is_local() {
         return Ok(None);
     }
-    let first = |names: &[&'static str]| {
-        names
-            .iter()
-            .find_map(|name| Some((*name, environment.get_non_empty(name)?)))
-    };
-    if let Some((name, value)) = first(&["BAO_PROXY_ADDR", "VAULT_PROXY_ADDR"]) {
-        return url(value).map(Some).map_err(|message| (name, message));
-    }
     let names: &[&'static str] = if *tls {
         &["HTTPS_PROXY", "https_proxy"]
     } else {
         &["HTTP_PROXY", "http_proxy"]
     };
-    let Some((name, value)) = first(names) else {
+    let Some((name, value)) = first(names, environment) else {
         return Ok(None);
     };
-    let no_proxy = first(&["NO_PROXY", "no_proxy"]).map_or("", |(_, value)| value);
+    let no_proxy = first(&["NO_PROXY", "no_proxy"], environment).map_or("", |(_, value)| value);
     if exempt(no_proxy, host, *port) {
         return Ok(None);
     }
     url(value).map(Some).map_err(|message| (name, message))
+}
+
+fn first<'e>(
+    names: &[&'static str],
+    environment: &'e Environment,
+) -> Option<(&'static str, &'e str)> {
+    names
+        .iter()
+        .find_map(|name| Some((*name, environment.get_non_empty(name)?)))
 }
 
 /// A proxy's URL; without a scheme it is `http`.

@@ -210,7 +210,7 @@ fn trust(scope: &mut Scope<'_>, section: &Section, tls: bool) -> TrustedRoots {
     }
 }
 
-fn system_bundle(environment: &Environment) -> Option<PathBuf> {
+pub(super) fn system_bundle(environment: &Environment) -> Option<PathBuf> {
     match environment.get_non_empty("SSL_CERT_FILE") {
         Some(file) => Some(PathBuf::from(file)),
         None => SYSTEM_BUNDLES

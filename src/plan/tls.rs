@@ -408,7 +408,10 @@ fn malformed(path: &Path, what: &str, index: usize) -> TlsFileError {
         FileFault::Malformed,
         format!("{what} {}: malformed certificate {}", tick(path), index + 1),
     )
-    .help("look at it with `openssl storeutl -noout -text -certs FILE`")
+    .help(format!(
+        "put a good one there; `openssl storeutl -noout -text -certs {}` shows what it is",
+        path.display()
+    ))
 }
 
 fn no_bundle() -> TlsFileError {

@@ -54,7 +54,9 @@ impl Buffer {
     pub(super) fn full(max: usize) -> RenderError {
         RenderError {
             message: format!("the content is larger than {max} bytes"),
-            help: Some("`limits.maxFileBytes` sets how large a file may be".into()),
+            help: Some(format!(
+                "raise `limits.maxFileBytes` above {max} if the file is meant to be that large"
+            )),
         }
     }
 }

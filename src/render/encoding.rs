@@ -31,7 +31,7 @@ pub(super) fn decode(encoding: Encoding, text: &str, name: &str) -> Result<Vec<u
     decoded.ok_or_else(|| RenderError {
         message: format!("field `{name}` is not {what}"),
         help: Some(
-            "`encoding` says how the value is stored: the padding (`=`) must be there".into(),
+            "set `encoding: none` or `encoding: auto`, or store the value encoded, with its padding (`=`)".into(),
         ),
     })
 }

@@ -25,7 +25,10 @@ pub(super) fn find<'d>(data: &'d Data, path: &str) -> Result<&'d Value, RenderEr
                 }
                 None => Err(RenderError {
                     message: format!("field `{path}` names none of the sources"),
-                    help: Some(list("the sources", sources.iter().map(|(name, _)| name))),
+                    help: Some(list(
+                        "begin with one of the sources",
+                        sources.iter().map(|(name, _)| name),
+                    )),
                 }),
             }
         }
@@ -40,8 +43,16 @@ pub(super) fn below<'p>(path: &'p str, source: &str) -> Option<&'p str> {
 fn missing<'n>(path: &str, names: impl Iterator<Item = &'n String>) -> RenderError {
     RenderError {
         message: format!("field `{path}` is missing"),
-        help: Some(list("the secret has", names)),
+        help: Some(missing_help(names)),
     }
+}
+
+/// What to do about a field that is not there.
+pub(super) fn missing_help<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    list(
+        "name one that is there, or add it to the secret, which has",
+        names,
+    )
 }
 
 /// Names, but not without end.
@@ -154,7 +165,7 @@ mod tests {
         assert_eq!(error.message, "field `c` is missing");
         assert_eq!(
             error.help.unwrap(),
-            "the secret has: ``, `a`, `a.b`, `b\\\\`"
+            "name one that is there, or add it to the secret, which has: ``, `a`, `a.b`, `b\\\\`"
         );
     }
 
@@ -170,7 +181,10 @@ mod tests {
         assert_eq!(find(&data, "db.x.user").unwrap(), "longer");
         let error = find(&data, "user").unwrap_err();
         assert_eq!(error.message, "field `user` names none of the sources");
-        assert_eq!(error.help.unwrap(), "the sources: `db`, `db.x`");
+        assert_eq!(
+            error.help.unwrap(),
+            "begin with one of the sources: `db`, `db.x`"
+        );
     }
 
     #[test]

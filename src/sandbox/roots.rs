@@ -99,6 +99,9 @@ impl Roots {
                 roots.read(&path, &who);
             }
         }
+        for path in daemon.tracing.iter().flat_map(|tracing| tracing.files()) {
+            roots.read(&path, "a certificate or key for traces");
+        }
         for session in &plan.sessions {
             let who = format!("a credential of store `{}`", session.key.store);
             for path in session.files() {

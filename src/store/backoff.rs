@@ -69,6 +69,7 @@ pub(super) mod tests {
             shutdown_timeout: Duration::from_secs(30),
             sandbox: true,
             sandbox_write_paths: Vec::new(),
+            tracing: None,
         }
     }
 

@@ -20,6 +20,10 @@ const STACK: usize = 256 * 1024;
 /// How long the health question may take.
 pub(crate) const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
+/// What to do while the breaker is open and nothing better is known.
+const AWAY: &str =
+    "bring the server back: it is asked for by itself, and read as soon as it answers";
+
 /// The health question: the answer with a few words for people.
 pub(crate) type Ask = Box<dyn FnMut() -> (Health, String) + Send>;
 
@@ -157,7 +161,7 @@ impl Entrance {
                     humantime::format_duration(self.timeout)
                 ),
             )
-            .with_remedy("raise `maxConcurrent`, or look at what makes the server slow"),
+            .with_remedy("raise `maxConcurrent`, or find what makes the server slow"),
         })?;
         // The store may have gone away while this one stood in the queue.
         while !self.gate.is_current(&pass) {
@@ -174,11 +178,13 @@ impl Entrance {
     fn admit(&self, address: &str, who: u64) -> Result<breaker::Pass, StoreError> {
         self.gate.admit(who).map_err(|wake| StoreError {
             wake: Some(wake),
-            ..self.refused(&format!(
-                "`{address}`: the circuit breaker of store `{}` is not closed: {}",
-                self.name,
-                lock(&self.reason)
-            ))
+            ..self
+                .refused(&format!(
+                    "`{address}`: the circuit breaker of store `{}` is not closed: {}",
+                    self.name,
+                    lock(&self.reason)
+                ))
+                .with_remedy(AWAY)
         })
     }
 

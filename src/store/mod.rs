@@ -11,6 +11,7 @@ mod event;
 mod registry;
 
 pub mod breaker;
+pub mod collector;
 pub mod http;
 pub mod limiter;
 pub mod vault;

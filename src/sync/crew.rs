@@ -14,7 +14,7 @@ use super::pulse::{Phase, Pulse};
 use super::schedule::Pacing;
 use super::worker::{Policy, Worker, WorkerHandle};
 use crate::clock::{Clock, Tick};
-use crate::failure::{ErrorType, Failure, Retry};
+use crate::failure::{ErrorType, Failure, MORE_THREADS, Retry};
 use crate::plan::{Daemon, Plan, Secret};
 use crate::store::{Store, Stores};
 
@@ -83,6 +83,7 @@ impl Crew {
             splay: splay(plan.secrets.len()),
             after: self.leaving.in_the_way_of(secret),
             old_until: None,
+            trace: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
         };
@@ -92,7 +93,7 @@ impl Crew {
                 Retry::Backoff(None),
                 format!("cannot start a thread for this secret: {error}"),
             )
-            .with_remedy("raise the limit on threads (`TasksMax=`, `--pids-limit`)")
+            .with_remedy(MORE_THREADS)
         })?;
         self.working.insert(
             secret.name.clone(),
@@ -301,7 +302,7 @@ pub(super) fn close_time(shutdown: Duration) -> Duration {
     CLOSE_TIME.min(shutdown / 2)
 }
 
-fn splay(workers: usize) -> Duration {
+pub(super) fn splay(workers: usize) -> Duration {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     SPLAY_EACH.saturating_mul(workers).min(SPLAY_MOST)
 }
@@ -354,6 +355,7 @@ mod tests {
             splay: Duration::ZERO,
             after: vec![crossbeam_channel::never()],
             old_until: None,
+            trace: None,
             clock: Arc::new(clock),
             events: crossbeam_channel::unbounded().0,
         }

@@ -11,6 +11,7 @@ use super::pulse::Pulse;
 use crate::clock::{Clock, Stop, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
 use crate::files::{NewFile, WriteError, Writer};
+use crate::observe::trace::{self, Span};
 use crate::plan::{Layout, Secret};
 use crate::printable::brief;
 use crate::render::{Data, Limits, RenderError, render};
@@ -77,6 +78,35 @@ impl Cycle {
         &self.secret
     }
 
+    /// Tells the trace of a cycle what it was about, and how it went.
+    pub(super) fn tell(&self, span: &mut Span, result: &Result<Done, Trouble>, stopped: bool) {
+        let secret = &self.secret;
+        span.set("secrets_sync.secret", secret.name.clone());
+        if let Some(source) = secret.sources.first() {
+            span.set("secrets_sync.store", source.session.store.clone());
+        }
+        let paths = secret.sources.iter();
+        let paths: Vec<_> = paths
+            .map(|source| format!("{}/{}", source.mount, source.key))
+            .collect();
+        span.set("secrets_sync.vault_path", paths.join(", "));
+        match result {
+            Ok(done) => {
+                if let Some(version) = done.version {
+                    span.set(
+                        "secrets_sync.version",
+                        i64::try_from(version).unwrap_or(i64::MAX),
+                    );
+                }
+                if done.preview.is_none() {
+                    tell_files(span, done.written.len(), done.unchanged);
+                }
+            }
+            Err(_) if stopped => span.set("secrets_sync.stopped", true),
+            Err(_) => span.judge(result, |trouble| &trouble.failure),
+        }
+    }
+
     /// Forgets what a broken cycle may have left half done in memory.
     pub(super) fn start_afresh(&mut self) {
         self.writer = writer(&self.secret);
@@ -103,11 +133,16 @@ impl Cycle {
     ) -> Result<Done, Trouble> {
         let mut done = Done::default();
         if self.preview.is_none() && !self.proved {
-            done.warnings.extend(self.writer.prove()?);
+            done.warnings
+                .extend(step("prove", |_| self.writer.prove())?);
             self.proved = true;
         }
         let data = self.fetch(clock, stop, &mut done)?;
-        let files = self.render(&data, &mut done)?;
+        let files = step("render", |span| {
+            let files = self.render(&data, &mut done)?;
+            span.set("secrets_sync.files", count(files.len()));
+            Ok::<_, RenderError>(files)
+        })?;
         drop(data);
         if let Some(preview) = &self.preview {
             done.preview = Some(preview.lines(&self.writer, &files)?);
@@ -116,7 +151,11 @@ impl Cycle {
         if !pulse.writing() {
             return Err(stopped());
         }
-        let committed = self.writer.commit(&files)?;
+        let committed = step("commit", |span| {
+            let committed = self.writer.commit(&files)?;
+            tell_files(span, committed.written.len(), committed.unchanged);
+            Ok::<_, WriteError>(committed)
+        })?;
         done.written = committed.written;
         done.unchanged = committed.unchanged;
         done.warnings.extend(committed.warnings);
@@ -185,6 +224,27 @@ impl Cycle {
         }
         Ok(files)
     }
+}
+
+/// A step with a span of its own.
+fn step<T, E: Into<Trouble>>(
+    name: &'static str,
+    step: impl FnOnce(&mut Span) -> Result<T, E>,
+) -> Result<T, Trouble> {
+    let mut span = trace::child(name);
+    let result = step(&mut span).map_err(Into::into);
+    span.judge(&result, |trouble| &trouble.failure);
+    result
+}
+
+/// How many files were written, and how many were right.
+pub(super) fn tell_files(span: &mut Span, written: usize, unchanged: usize) {
+    span.set("secrets_sync.files.written", count(written));
+    span.set("secrets_sync.files.unchanged", count(unchanged));
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn writer(secret: &Secret) -> Writer {
@@ -295,10 +355,9 @@ impl From<StoreError> for Trouble {
 impl From<RenderError> for Trouble {
     fn from(error: RenderError) -> Self {
         let failure = Failure::new(ErrorType::Render, Retry::Settled, error.message);
-        Self::from(match error.help {
-            Some(help) => failure.with_remedy(help),
-            None => failure,
-        })
+        Self::from(failure.with_remedy(error.help.unwrap_or_else(|| {
+            "correct the template, or what the secret holds, after the message".to_owned()
+        })))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::schedule::Reason;
 use crate::clock::Tick;
 use crate::failure::Failure;
+use crate::observe::trace::Ids;
 
 /// Something happened to a worker's secret.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Event {
     pub(super) worker: u64,
     /// What.
     pub(super) report: Report,
+    /// The trace of the cycle that it is about.
+    pub(super) trace: Option<Ids>,
 }
 
 /// What happened.

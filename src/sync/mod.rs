@@ -9,6 +9,8 @@ mod crew;
 mod cycle;
 mod event;
 mod facts;
+#[cfg(test)]
+mod fleet;
 mod futexes;
 mod narrator;
 mod once;

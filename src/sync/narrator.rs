@@ -223,14 +223,15 @@ fn listed(paths: &[PathBuf]) -> String {
     shown.join(", ")
 }
 
-/// What makes a failure another one than the last. For most it is the class, since servers put
-/// times and numbers into their words; of credentials and certificates, which people bring one
-/// after the other, each is told.
+/// What makes a failure another one than the last. For most it is the class and what to do about it,
+/// since servers put times and numbers into their words; of credentials and certificates, which people
+/// bring one after the other, each is told.
 fn state(failure: &Failure) -> String {
-    match failure.error_type {
-        ErrorType::Auth | ErrorType::Tls => format!("{} {}", failure.error_type, failure.message),
-        class => class.to_string(),
-    }
+    let what = match failure.error_type {
+        ErrorType::Auth | ErrorType::Tls => Some(&failure.message),
+        _ => failure.remedy.as_ref(),
+    };
+    format!("{} {}", failure.error_type, what.map_or("", |what| what))
 }
 
 /// What a failure means for the files of its secret.

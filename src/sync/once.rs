@@ -16,6 +16,7 @@ use super::state::State;
 use super::worker::Policy;
 use crate::clock::{Clock, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
+use crate::observe::trace;
 use crate::plan::{Daemon, Plan};
 use crate::store::{Mode, Stores};
 
@@ -82,6 +83,7 @@ pub fn once(
         pass.narrator.store(&event, clock.now());
     }
     stores.close(close_time(daemon.shutdown_timeout));
+    trace::end(trace::LAST_SPANS.min(daemon.shutdown_timeout));
     pass.finish()
 }
 
@@ -128,7 +130,10 @@ impl Pass<'_> {
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
-        self.narrator.report(known, &event.report, now);
+        {
+            let _about = trace::about(event.trace);
+            self.narrator.report(known, &event.report, now);
+        }
         known.fold(&event.report, now, wall);
         match &event.report {
             Report::Synced { preview, .. } => {

@@ -465,14 +465,28 @@ impl Known {
 
 /// The failure of a worker that is past its deadline.
 #[must_use]
-pub(super) fn stalled() -> Failure {
+pub(super) fn stalled(secret: &Secret) -> Failure {
+    let mut directories: Vec<_> = secret
+        .outputs
+        .iter()
+        .map(|output| format!("`{}`", output.target.directory().display()))
+        .collect();
+    directories.dedup();
+    directories.truncate(MOST_DIRECTORIES);
     Failure::new(
         ErrorType::Stalled,
         crate::failure::Retry::Backoff(None),
         "the worker is past its deadline",
     )
-    .with_remedy("look at the file system of its targets: a system call has not come back")
+    .with_remedy(format!(
+        "bring the file system of {} back, or unmount it by force (`umount -f -l`): a system call there has not \
+         come back, and the secret goes on when it does",
+        directories.join(", ")
+    ))
 }
+
+/// As many directories are named.
+const MOST_DIRECTORIES: usize = 5;
 
 fn labels(secret: &Secret) -> SecretLabels {
     let (store, vault_path) = secret
@@ -740,8 +754,9 @@ mod tests {
         let mut state = state(&[("a", false)]);
         fold(&mut state, 1, &good(None), 1);
         let known = &mut state.secrets_mut()[0];
-        assert!(known.stall(stalled()));
-        assert!(!known.stall(stalled()), "told once");
+        let failure = stalled(&known.secret);
+        assert!(known.stall(failure.clone()));
+        assert!(!known.stall(failure), "told once");
         assert_eq!(known.stale(at(11)), Duration::from_secs(10));
         assert!(state.is_degraded());
         let document = state.document(&[], at(5), wall(5));

@@ -24,7 +24,7 @@ use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::failure::Failure;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, trace};
 use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
 use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
@@ -247,11 +247,14 @@ impl Supervisor {
         let just_woken = now.since(self.woken) < SLEPT;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
-            if is_late && !just_woken && known.stall(stalled()) {
-                self.narrator.failed(known, &stalled(), 0, None, now);
+            let failure = (is_late && !just_woken).then(|| stalled(&known.secret));
+            if let Some(failure) = failure
+                && known.stall(failure.clone())
+            {
+                self.narrator.failed(known, &failure, 0, None, now);
                 self.outlook
                     .metrics()
-                    .failed(&known.labels, stalled().error_type);
+                    .failed(&known.labels, failure.error_type);
                 self.changed_since.get_or_insert(now);
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
@@ -308,7 +311,10 @@ impl Supervisor {
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
-        self.narrator.report(known, &event.report, now);
+        {
+            let _about = trace::about(event.trace);
+            self.narrator.report(known, &event.report, now);
+        }
         let metrics = self.outlook.metrics();
         match &event.report {
             Report::Synced {
@@ -515,7 +521,10 @@ impl Supervisor {
                 recv(alarm) -> _ => {}
             }
         }
-        self.stores.close(close_time(self.daemon.shutdown_timeout));
+        let most = self.daemon.shutdown_timeout;
+        self.stores.close(close_time(most));
+        let left = (began + most).since(self.clock.now());
+        trace::end(trace::LAST_SPANS.min(left));
         self.outlook.close();
         info!(target: "sync", "stopped");
     }

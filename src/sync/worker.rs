@@ -15,7 +15,8 @@ use super::event::{Event, Report};
 use super::pulse::Pulse;
 use super::schedule::{Backoff, Pacing, Reason};
 use crate::clock::{Clock, Stop, StopSource, Tick, pause};
-use crate::failure::{ErrorType, Failure, Retry};
+use crate::failure::{ErrorType, Failure, REPORT, Retry};
+use crate::observe::trace::{self, Ids};
 
 /// Rendering of templates needs the most; measured with the deepest template that is accepted.
 const STACK: usize = 256 * 1024;
@@ -57,6 +58,8 @@ pub(super) struct Worker {
     pub(super) after: Vec<Receiver<Infallible>>,
     /// Until when readers of what a commit replaced have their time.
     pub(super) old_until: Option<Tick>,
+    /// The trace of the last cycle.
+    pub(super) trace: Option<Ids>,
     /// Time and chance.
     pub(super) clock: Arc<dyn Clock>,
     /// Whom to tell.
@@ -124,6 +127,7 @@ impl Worker {
                 let ended = Event {
                     worker: self.id,
                     report: Report::Ended,
+                    trace: None,
                 };
                 let events = self.events.clone();
                 // A defect outside a cycle (those are caught there) still ends with a word.
@@ -172,10 +176,17 @@ impl Worker {
     fn attempt(&mut self, stop: &Stop, pulse: &Pulse) -> Result<Done, Trouble> {
         let cycle = &mut self.cycle;
         let clock = &*self.clock;
-        catch_unwind(AssertUnwindSafe(|| cycle.run(clock, stop, pulse))).unwrap_or_else(|_| {
-            cycle.start_afresh();
-            Err(Trouble::from(defect()))
-        })
+        let mut span = trace::root("sync");
+        self.trace = span.ids();
+        let result = catch_unwind(AssertUnwindSafe(|| cycle.run(clock, stop, pulse)))
+            .unwrap_or_else(|_| {
+                cycle.start_afresh();
+                Err(Trouble::from(defect()))
+            });
+        if span.is_recorded() {
+            cycle.tell(&mut span, &result, stop.is_stopped());
+        }
+        result
     }
 
     /// Reports a success and waits for the next refresh; `false`: it is over.
@@ -314,6 +325,7 @@ impl Worker {
         let _ = self.events.send(Event {
             worker: self.id,
             report,
+            trace: self.trace,
         });
     }
 }
@@ -325,7 +337,7 @@ pub(super) fn defect() -> Failure {
         Retry::Backoff(None),
         "a defect in this program stopped the work on this secret",
     )
-    .with_remedy("the log names the place in the source; please report it")
+    .with_remedy(REPORT)
 }
 
 #[cfg(test)]
@@ -434,6 +446,7 @@ mod tests {
             splay: Duration::from_secs(1),
             after,
             old_until: None,
+            trace: None,
             clock: Arc::new(clock.clone()),
             events: sender,
         }

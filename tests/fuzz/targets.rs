@@ -300,7 +300,9 @@ pub(crate) fn answers(data: &[u8]) {
         (KvVersion::V2, false),
         (KvVersion::V2, true),
     ] {
-        if let Err(error) = kv::fetched(&source("a/b", version, metadata), body) {
+        if let Err(kv::Unusable { why: error, .. }) =
+            kv::fetched(&source("a/b", version, metadata), body)
+        {
             assert!(!error.contains(CANARY), "{error}");
         }
     }

@@ -7,6 +7,7 @@ use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use crate::observe::trace::told_of;
 use crate::printable::{is_unsafe, printable};
 
 /// Names that every line has; a field of that name gets a `_` behind it.
@@ -24,6 +25,10 @@ pub(super) fn json(now: SystemTime, record: &Record<'_>) -> String {
     line.push_str(",\"msg\":");
     json_string(&mut line, &record.args().to_string());
     let _ = record.key_values().visit(&mut JsonFields(&mut line));
+    if let Some(ids) = told_of() {
+        let (trace, span) = (ids.trace_id(), ids.span_id());
+        let _ = write!(line, ",\"trace_id\":\"{trace}\",\"span_id\":\"{span}\"");
+    }
     line.push_str("}\n");
     line
 }
@@ -37,6 +42,10 @@ pub(super) fn text(now: SystemTime, record: &Record<'_>) -> String {
         printable(&record.args().to_string()),
     );
     let _ = record.key_values().visit(&mut TextFields(&mut line));
+    if let Some(ids) = told_of() {
+        let (trace, span) = (ids.trace_id(), ids.span_id());
+        let _ = write!(line, " trace_id={trace} span_id={span}");
+    }
     line.push('\n');
     line
 }

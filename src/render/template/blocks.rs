@@ -82,9 +82,10 @@ fn missing(argument: &PathAndJson<'_>, context: &Context, budget: &Budget) -> Fa
         Some(canonical) => path::readable(canonical),
         None => budget.missing(),
     };
-    let there = context.data().as_object().map_or_else(String::new, |root| {
-        field::list("the secret has", root.keys())
-    });
+    let there = context
+        .data()
+        .as_object()
+        .map_or_else(String::new, |root| field::missing_help(root.keys()));
     Fault::new(format!("field `{name}` is missing")).help(format!(
         "{there}; only `if` and `default` (`{{{{ default \"x\" .a }}}}`) accept what is not there"
     ))

@@ -72,6 +72,7 @@ impl Budget {
                 "a value would be larger than {} bytes",
                 self.largest()
             ))
+            .help("let the template make less of it, or raise `limits.maxFileBytes`")
         })
     }
 

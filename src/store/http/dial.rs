@@ -97,6 +97,7 @@ fn look_up(
                 ErrorType::Unavailable,
                 format!("cannot look `{host}` up: no thread: {error}"),
             )
+            .remedy(crate::failure::MORE_THREADS)
         })?;
     match wait(clock, &answers, until) {
         Woken::Message(Ok(addresses)) if addresses.is_empty() => {
@@ -270,7 +271,7 @@ impl HandshakeFailed {
                     "TLS with `{address}` failed: `{name}` is no name that a certificate can bear"
                 ),
             )
-            .remedy("set `tlsServerName`")
+            .remedy("set `tlsServerName` to a name of the server's certificate")
             .into(),
             Self::Tls(error) => explain_tls(address, &error).into(),
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => timed_out(),

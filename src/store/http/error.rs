@@ -13,6 +13,13 @@ use crate::store::StoreError;
 /// The longest part of a message that the server's certificate chooses, in characters.
 const LONGEST_REASON: usize = 300;
 
+const SERVER_LOG: &str =
+    "look into the log of the server, or of what stands before it; the daemon goes on trying";
+pub(super) const NO_HTTP: &str =
+    "let `address` name the server itself, host and port: what answers there is something else";
+const STRANGE: &str = "correct `address`, `mountPath` or `key`: one holds what no request can";
+const OTHER_CERTIFICATE: &str = "give the server another certificate";
+
 /// A request that got no usable answer. It names the address, never a token or a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpError {
@@ -35,6 +42,11 @@ impl HttpError {
             remedy: None,
             stale: false,
         }
+    }
+
+    /// TLS that cannot be set up from the files that are there.
+    pub(in crate::store) fn tls(message: String) -> Self {
+        Self::new(ErrorType::Tls, message)
     }
 
     pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -99,6 +111,7 @@ impl Attempt<'_> {
                 ErrorType::BadResponse,
                 format!("`{address}` does not speak proper HTTP: {cause}"),
             )
+            .remedy(NO_HTTP)
         };
         match error {
             ureq::Error::Other(other) => match other.downcast::<HttpError>() {
@@ -106,7 +119,8 @@ impl Attempt<'_> {
                 Err(other) => HttpError::new(
                     ErrorType::Unavailable,
                     format!("request to `{address}` failed: {other}"),
-                ),
+                )
+                .remedy(SERVER_LOG),
             },
             ureq::Error::Io(error) => explain_io(address, "the request failed", &error),
             ureq::Error::Timeout(ureq::Timeout::Resolve) => HttpError::new(
@@ -116,7 +130,7 @@ impl Attempt<'_> {
                     self.connect
                 ),
             )
-            .remedy("check the name servers of this machine (`/etc/resolv.conf`)"),
+            .remedy("name servers that answer in `/etc/resolv.conf`, or write an IP address in `address`"),
             ureq::Error::Timeout(ureq::Timeout::Connect) => self.connect_timeout(),
             ureq::Error::Timeout(_) => HttpError::new(
                 ErrorType::Timeout,
@@ -124,7 +138,12 @@ impl Attempt<'_> {
                     "no complete answer from `{address}` within {:?}",
                     self.timeout
                 ),
-            ),
+            )
+            .remedy(format!(
+                "raise `timeout` above {:?} where the server is slow, or find what holds it up or drops packets on \
+                 the way",
+                self.timeout
+            )),
             ureq::Error::HostNotFound => no_such_host(address, "no address"),
             ureq::Error::LargeResponseHeader(..) => {
                 bad("its response head is larger than 16 KiB".to_owned())
@@ -134,15 +153,18 @@ impl Attempt<'_> {
             ureq::Error::Http(cause) => HttpError::new(
                 ErrorType::BadRequest,
                 format!("no request to `{address}` can be made of this: {cause}"),
-            ),
+            )
+            .remedy(STRANGE),
             ureq::Error::BadUri(_) => HttpError::new(
                 ErrorType::BadRequest,
                 format!("no request to `{address}` can be made of this path"),
-            ),
+            )
+            .remedy(STRANGE),
             other => HttpError::new(
                 ErrorType::Unavailable,
                 format!("request to `{address}` failed: {other}"),
-            ),
+            )
+            .remedy(SERVER_LOG),
         }
     }
 
@@ -154,7 +176,7 @@ impl Attempt<'_> {
                 self.address, self.connect
             ),
         )
-        .remedy("check `address`, and what drops packets on the way: firewall, routes, proxy")
+        .remedy("correct `address`, or find what drops packets on the way: firewall, routes, proxy")
     }
 
     pub(super) fn too_large(&self) -> HttpError {
@@ -165,7 +187,10 @@ impl Attempt<'_> {
                 self.address, self.max_body
             ),
         )
-        .remedy("raise `limits.maxResponseBytes` if the secret is that large")
+        .remedy(format!(
+            "raise `limits.maxResponseBytes` above {} if the secret is that large",
+            self.max_body
+        ))
     }
 }
 
@@ -174,7 +199,7 @@ pub(super) fn no_such_host(address: &str, cause: &str) -> HttpError {
         ErrorType::Unavailable,
         format!("the name in `{address}` cannot be resolved: {cause}"),
     )
-    .remedy("check the name, and the name servers of this machine (`/etc/resolv.conf`)")
+    .remedy("correct the name in `address`, or let the name servers of this machine (`/etc/resolv.conf`) know it")
 }
 
 /// An I/O error in words. TLS errors travel inside of it.
@@ -193,23 +218,32 @@ pub(super) fn explain_io(address: &str, what: &str, error: &io::Error) -> HttpEr
     };
     match error.kind() {
         io::ErrorKind::ConnectionRefused => unavailable("connection refused")
-            .remedy("check that the server runs and listens there, and `address`"),
+            .remedy("start the server, or correct `address`: nothing listens there"),
         io::ErrorKind::NotFound => {
-            unavailable("no such socket").remedy("check that the server runs, and `address`")
+            unavailable("no such socket")
+                .remedy("start the server, or correct `address`: the socket is not there")
         }
         io::ErrorKind::PermissionDenied => {
-            unavailable("permission denied").remedy("let the daemon's user reach it")
+            unavailable("permission denied").remedy(format!(
+                "let the daemon's user (uid {}) reach it: write permission on the socket, search permission on its \
+                 directories",
+                rustix::process::geteuid().as_raw()
+            ))
         }
-        io::ErrorKind::UnexpectedEof => unavailable("the server closed the connection"),
+        io::ErrorKind::UnexpectedEof => {
+            unavailable("the server closed the connection").remedy(SERVER_LOG)
+        }
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
-            unavailable("the server reset the connection")
+            unavailable("the server reset the connection").remedy(SERVER_LOG)
         }
-        io::ErrorKind::BrokenPipe => unavailable("the server closed the connection"),
+        io::ErrorKind::BrokenPipe => {
+            unavailable("the server closed the connection").remedy(SERVER_LOG)
+        }
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            unavailable("no route to it").remedy("check `address`, the network and its routes")
+            unavailable("no route to it").remedy("correct `address`, or give the machine a route to it (`ip route get`)")
         }
         io::ErrorKind::NotConnected => unavailable("closed on our side"),
-        _ => unavailable(&plain(&error.to_string())),
+        _ => unavailable(&plain(&error.to_string())).remedy(SERVER_LOG),
     }
 }
 
@@ -243,10 +277,10 @@ pub(super) fn explain_tls(address: &str, error: &rustls::Error) -> HttpError {
     };
     match error {
         rustls::Error::InvalidCertificate(reason) => certificate(&tls, reason),
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
-            tls("the server does not speak TLS".to_owned())
-                .remedy("is the port right? a server without TLS needs `http://` in `address`")
-        }
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => tls(
+            "the server does not speak TLS".to_owned(),
+        )
+        .remedy("correct the port in `address`, or write `http://` there for a server without TLS"),
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
@@ -259,7 +293,9 @@ pub(super) fn explain_tls(address: &str, error: &rustls::Error) -> HttpError {
             "the server refused us: {}",
             plain(&error.to_string())
         ))
-        .remedy("does it ask for a client certificate? see `tlsClientCert` and `tlsClientKey`"),
+        .remedy(
+            "give it the client certificate that it asks for: `tlsClientCert` and `tlsClientKey`",
+        ),
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
         | rustls::Error::PeerIncompatible(
             rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13
@@ -270,7 +306,7 @@ pub(super) fn explain_tls(address: &str, error: &rustls::Error) -> HttpError {
             tls("the server does not know that name".to_owned())
                 .remedy("set `tlsServerName` to a name that it has a certificate for")
         }
-        other => tls(plain(&other.to_string())),
+        other => tls(plain(&other.to_string())).remedy(SERVER_LOG),
     }
 }
 
@@ -282,8 +318,12 @@ fn certificate(tls: &dyn Fn(String) -> HttpError, reason: &CertificateError) -> 
             tls("its certificate is signed by an unknown authority".to_owned())
                 .remedy("name that authority's certificate in `tlsCACert`")
         }
-        CertificateError::BadEncoding => tls("its certificate is malformed".to_owned()),
-        CertificateError::Revoked => tls("its certificate has been revoked".to_owned()),
+        CertificateError::BadEncoding => {
+            tls("its certificate is malformed".to_owned()).remedy(OTHER_CERTIFICATE)
+        }
+        CertificateError::Revoked => {
+            tls("its certificate has been revoked".to_owned()).remedy(OTHER_CERTIFICATE)
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             tls("its certificate is not meant for a server".to_owned())
                 .remedy("issue it with the extended key usage `serverAuth`")
@@ -304,6 +344,6 @@ fn certificate(tls: &dyn Fn(String) -> HttpError, reason: &CertificateError) -> 
                 "name this very certificate in `tlsCACert`, or give the server one of its own",
             )
         }
-        other => tls(plain(&other.to_string())),
+        other => tls(plain(&other.to_string())).remedy(OTHER_CERTIFICATE),
     }
 }

@@ -340,6 +340,7 @@ impl Transport for Line {
                     self.address
                 ),
             )
+            .remedy(super::error::NO_HTTP)
             .into());
         }
         let read = match &mut self.stream {

@@ -19,6 +19,7 @@ mod origin;
 mod proxy;
 mod request;
 mod response;
+mod span;
 mod tls;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use look::Seen;
 pub use request::{Method, Request};
 pub use response::Response;
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ use self::proxy::Tunnel;
 use self::response::{BodyFault, read_body};
 use crate::clock::{Clock, Stop, SystemClock, Tick};
 use crate::failure::ErrorType;
+use crate::observe::trace::Span;
 use crate::plan::tls::{self as files, ClientIdentity, FileFault, Roots, TlsFileError};
 use crate::plan::{Address, StorePlan, TlsFiles};
 use crate::printable::brief;
@@ -260,8 +263,13 @@ impl Http {
         let until = self.route.clock.now() + request.timeout;
         let mut url = origin.url(request.path, request.query);
         let mut redirected = false;
+        let resends = Cell::new(0);
+        let again = &mut || {
+            resends.set(resends.get() + 1);
+            again();
+        };
         loop {
-            let (location, done) = match self.send_once(request, &url, until, again)? {
+            let (location, done) = match self.send_once(request, &url, until, (again, &resends))? {
                 Answer::Final(response) => return Ok(response),
                 Answer::Redirect { location, done } => (location, done),
             };
@@ -307,13 +315,18 @@ impl Http {
         request: &Request<'_>,
         url: &str,
         until: Tick,
-        again: &mut dyn FnMut(),
+        (again, resends): (&mut dyn FnMut(), &Cell<i64>),
     ) -> Result<Answer, HttpError> {
-        match self.exchange(request, url, until, LONGEST_IDLE) {
+        let once = |max_idle| {
+            let mut span = span::begin(&self.route.origin, request, url, resends.get());
+            let result = self.exchange(request, url, (until, max_idle), &mut span);
+            span::over(span, result)
+        };
+        match once(LONGEST_IDLE) {
             Err(error) if error.stale && request.idempotent => {
                 again();
                 // The others in the pool may be just as dead: a new one.
-                self.exchange(request, url, until, Duration::ZERO)
+                once(Duration::ZERO)
             }
             result => result,
         }
@@ -323,8 +336,8 @@ impl Http {
         &self,
         request: &Request<'_>,
         url: &str,
-        until: Tick,
-        max_idle: Duration,
+        (until, max_idle): (Tick, Duration),
+        span: &mut Span,
     ) -> Result<Answer, HttpError> {
         let attempt = Attempt {
             address: self.address(),
@@ -341,6 +354,7 @@ impl Http {
                 .map_err(|error| attempt.explain(error))?;
             let (parts, body) = response.into_parts();
             let status = parts.status.as_u16();
+            span::answered(span, status, parts.version);
             if let 301 | 302 | 303 | 307 | 308 = status {
                 let location = response::text(&parts.headers, &LOCATION).unwrap_or("");
                 return Ok(Answer::Redirect {
@@ -372,7 +386,8 @@ impl Http {
                     "the HTTP client failed on a request to `{}`",
                     self.address()
                 ),
-            )),
+            )
+            .remedy(crate::failure::REPORT)),
         }
     }
 

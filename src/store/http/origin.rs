@@ -69,6 +69,20 @@ impl Origin {
         self.port
     }
 
+    /// The server's name, or its socket.
+    pub(super) fn server(&self) -> &str {
+        if self.unix {
+            self.shown.trim_start_matches("unix://")
+        } else {
+            self.bare_host()
+        }
+    }
+
+    /// Sockets have none.
+    pub(super) fn server_port(&self) -> Option<u16> {
+        (!self.unix).then_some(self.port)
+    }
+
     /// Without brackets: for look-ups and for the name in a certificate.
     pub(super) fn bare_host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')

@@ -106,10 +106,12 @@ impl Tunnel {
         };
         match status {
             Some(407) => refused("it asks for a user and a password (407)".to_owned())
-                .remedy("write the proxy as `http://USER:PASSWORD@host:port`"),
-            Some(status) => refused(format!("status {status}"))
-                .remedy("let the proxy allow CONNECT to it, or name its host in `NO_PROXY`"),
-            None => refused("its answer is no HTTP".to_owned()),
+                .remedy("write the proxy as `http://USER:PASSWORD@host:port`, and restart"),
+            Some(status) => refused(format!("status {status}")).remedy(
+                "let the proxy allow CONNECT to it, or name its host in `NO_PROXY` and restart",
+            ),
+            None => refused("its answer is no HTTP".to_owned())
+                .remedy("correct the proxy in the environment, or name the host in `NO_PROXY`"),
         }
     }
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::HttpError;
 use crate::failure::ErrorType;
+use crate::observe::trace;
 use crate::secret::{SecretBytes, SecretString};
 
 /// What is shorter is no secret, and would be found anywhere.
@@ -34,6 +35,14 @@ pub enum Method {
 }
 
 impl Method {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+
     pub(super) fn http(self) -> HttpMethod {
         match self {
             Self::Get => HttpMethod::GET,
@@ -65,6 +74,10 @@ pub struct Request<'a> {
     /// pooled connection turns out to have been closed before a byte of the answer came. True for
     /// reads; false for whatever creates (a login makes a token, an unwrapping spends one).
     pub idempotent: bool,
+    /// Of a request that is none of the API's: these headers, and none of those above.
+    pub foreign: Option<&'a HeaderMap>,
+    /// What its span is called where it is traced; empty: its method and path.
+    pub span: &'static str,
 }
 
 impl<'a> Request<'a> {
@@ -80,6 +93,8 @@ impl<'a> Request<'a> {
             body: None,
             timeout,
             idempotent: true,
+            foreign: None,
+            span: "",
         }
     }
 
@@ -102,13 +117,21 @@ impl<'a> Request<'a> {
             .token
             .map_or(&[][..], |token| token.expose().as_bytes());
         let body = self.body.map_or(&[][..], SecretBytes::expose);
-        (token.len() >= SHORTEST_SECRET && holds(text.as_bytes(), token))
+        let foreign = self.foreign.into_iter().flat_map(HeaderMap::values);
+        let mut secrets = foreign
+            .filter(|value| value.is_sensitive())
+            .map(HeaderValue::as_bytes)
+            .chain([token]);
+        secrets.any(|secret| secret.len() >= SHORTEST_SECRET && holds(text.as_bytes(), secret))
             || text
                 .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
                 .any(|word| word.len() >= SHORTEST_WORD && holds(body, word.as_bytes()))
     }
 
     pub(super) fn headers(&self) -> Result<HeaderMap, HttpError> {
+        if let Some(foreign) = self.foreign {
+            return Ok(foreign.clone());
+        }
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(
             HeaderName::from_static("x-vault-request"),
@@ -120,6 +143,7 @@ impl<'a> Request<'a> {
                     ErrorType::BadRequest,
                     "the namespace holds characters that no header may carry",
                 )
+                .remedy("correct `namespace`")
             })?;
             headers.insert(HeaderName::from_static("x-vault-namespace"), value);
         }
@@ -132,10 +156,15 @@ impl<'a> Request<'a> {
                         ErrorType::Auth,
                         "the token holds characters that no header may carry",
                     )
-                    .remedy("look for a line break or a control character in it")
+                    .remedy("bring the token without the line break or control character in it")
                 })?;
             value.set_sensitive(true);
             headers.insert(HeaderName::from_static("x-vault-token"), value);
+        }
+        if let Some(value) = trace::traceparent()
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
+            headers.insert(HeaderName::from_static("traceparent"), value);
         }
         if self.method != Method::Get && self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -7,6 +7,7 @@ use ureq::http::HeaderMap;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
 use zeroize::Zeroizing;
 
+use crate::observe::trace::Span;
 use crate::secret::SecretBytes;
 use crate::store::limiter::Permit;
 
@@ -32,6 +33,8 @@ pub struct Response {
     pub body: SecretBytes,
     /// Of a large body: to be kept as long as that.
     pub place: Option<Permit>,
+    /// Of the request, which is over: what is made of the answer is yet to be told.
+    pub span: Span,
 }
 
 impl Response {
@@ -48,6 +51,7 @@ impl Response {
             }),
             body,
             place,
+            span: Span::none(),
         }
     }
 }

@@ -141,6 +141,13 @@ fn missing(envelope: Option<&Envelope<'_>>, items: &[&str], text: Option<String>
     Meaning::Absent
 }
 
+/// The version that an answer about a KV v2 secret is of.
+#[must_use]
+pub(super) fn version_of(body: &[u8]) -> Option<u64> {
+    let versioned = Envelope::parse(body)?.data_as::<Versioned>()?;
+    versioned.metadata.version
+}
+
 #[derive(serde::Deserialize)]
 struct Versioned {
     metadata: VersionState,
@@ -152,6 +159,7 @@ struct VersionState {
     deletion_time: String,
     #[serde(default)]
     destroyed: bool,
+    version: Option<u64>,
 }
 
 /// As many of them are looked at; real answers hold two or three.

@@ -146,6 +146,14 @@ impl Authenticator {
                     name: role.as_deref(),
                 });
                 self.login(mount, body, Vec::new(), stop)
+                    .map_err(|mut error| {
+                        let failure = &mut error.failure;
+                        if failure.error_type == ErrorType::Auth && failure.remedy.is_none() {
+                            failure.remedy =
+                                Some(self.register_certificate(mount, role.as_deref()));
+                        }
+                        error
+                    })
             }
         }
     }
@@ -172,7 +180,8 @@ impl Authenticator {
                     "`{}`: the new token was refused: the one in use is kept",
                     self.wire.address()
                 ),
-            )),
+            )
+            .with_remedy(self.another("token", credential))),
             // Whether it is any good, the first read will tell.
             _ => {
                 self.untold();
@@ -184,18 +193,14 @@ impl Authenticator {
     /// The failure of a session whose token somebody else made, and the server does not know.
     pub(super) fn dead(&self) -> StoreError {
         let (retry, remedy) = match &self.plan.auth {
-            Auth::Token(Credential::File(path)) => (
-                Retry::Backoff(None),
-                format!(
-                    "put a new token into `{}`: it is taken up at once",
-                    path.display()
-                ),
+            Auth::Token(token) => (
+                match token {
+                    Credential::File(_) => Retry::Backoff(None),
+                    Credential::Inline(_) => Retry::Settled,
+                },
+                self.another("token", token),
             ),
-            _ => (
-                Retry::Settled,
-                "put a new token into the configuration, or use a login that can be repeated"
-                    .into(),
-            ),
+            _ => (Retry::Settled, "bring a new token".to_owned()),
         };
         StoreError::new(
             ErrorType::Auth,
@@ -206,6 +211,58 @@ impl Authenticator {
             ),
         )
         .with_remedy(remedy)
+    }
+
+    /// Where another credential is to be put.
+    fn another(&self, key: &str, credential: &Credential) -> String {
+        match credential {
+            Credential::File(path) => format!(
+                "put a new one into `{}`: it is taken up at once",
+                path.display()
+            ),
+            Credential::Inline(_) => format!(
+                "write a new one into `{key}` and reload (SIGHUP); where a variable holds it, set that and restart"
+            ),
+        }
+    }
+
+    /// What to do about a certificate that no role of the server knows.
+    fn register_certificate(&self, mount: &str, role: Option<&str>) -> String {
+        let cert = self.plan.client.as_ref().map_or_else(
+            || "CERTIFICATE".to_owned(),
+            |client| client.cert.display().to_string(),
+        );
+        format!(
+            "let a role of the server know the certificate: `bao write auth/{mount}/certs/{} certificate=@{cert} \
+             token_policies=POLICY`; or correct `certRole`",
+            role.unwrap_or("NAME")
+        )
+    }
+
+    /// What to do about an `AppRole` login that was refused.
+    pub(super) fn another_secret_id(&self) -> String {
+        const ROLE: &str = "auth/approle/role/NAME";
+        let (mount, secret_id, wrapped) = match &self.plan.auth {
+            Auth::AppRole {
+                mount,
+                secret_id,
+                wrapping_path,
+                ..
+            } => (mount.as_str(), secret_id.as_ref(), wrapping_path.as_deref()),
+            _ => ("approle", None, None),
+        };
+        let role = ROLE.replacen("approle", mount, 1);
+        let Some(secret_id) = secret_id else {
+            return format!("compare the role ID with `bao read {role}/role-id`");
+        };
+        let make = match wrapped {
+            Some(path) => format!("bao write -f -wrap-ttl=10m -field=wrapping_token {path}"),
+            None => format!("bao write -f -field=secret_id {role}/secret-id"),
+        };
+        let put = self.another("secretId", secret_id);
+        format!(
+            "make a new secret ID: `{make}`, and {put}; or correct the role ID: `bao read {role}/role-id`"
+        )
     }
 
     fn untold(&self) {
@@ -224,7 +281,7 @@ impl Authenticator {
             Retry::Backoff(None),
             format!("`{}`: {what}: {why}", self.wire.address()),
         )
-        .with_remedy("put the credential there: it is taken up at once")
+        .with_remedy(why.remedy())
     }
 
     fn approle_given(
@@ -263,8 +320,7 @@ impl Authenticator {
         self.login(mount, body, secret_id.into_iter().collect(), stop)
             .map_err(|mut error| {
                 if error.failure.error_type == ErrorType::Auth && error.failure.remedy.is_none() {
-                    error.failure.remedy =
-                        Some("check role ID and secret ID: wrong, expired or used up?".to_owned());
+                    error.failure.remedy = Some(self.another_secret_id());
                 }
                 error
             })
@@ -317,7 +373,7 @@ impl Authenticator {
             what,
             namespace: &self.plan.key.namespace,
             policy_path: None,
-            version: None,
+            source: None,
             sent: Vec::new(),
         }
     }

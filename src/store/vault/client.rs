@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::answer::{Meaning, meaning};
+use super::answer::{Meaning, Operation, meaning};
+use super::remedy;
 use super::wire::{Call, Method, Reply, Wire};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
+use crate::observe::trace;
 use crate::plan::tls::TlsFileError;
 use crate::plan::{Daemon, StorePlan, TlsFiles};
 use crate::store::breaker::{Health, Outcome};
@@ -27,6 +29,8 @@ pub(super) struct Client {
     events: Sender<StoreEvent>,
     /// One agent for each client certificate, the last that could be made.
     agents: Mutex<Vec<(Option<TlsFiles>, Http)>>,
+    /// What would help, after the last look at the server's health.
+    away: Mutex<Option<String>>,
 }
 
 impl Client {
@@ -45,6 +49,7 @@ impl Client {
             entrance,
             events,
             agents: Mutex::default(),
+            away: Mutex::default(),
         }
     }
 
@@ -90,10 +95,12 @@ impl Client {
                 Retry::Backoff(None),
                 format!("`{}`: {error}", self.address),
             );
-            match error.help {
-                Some(help) => failure.with_remedy(help),
-                None => failure,
-            }
+            failure.with_remedy(error.help.unwrap_or_else(|| {
+                format!(
+                    "put a good one into `{}`: it is taken up at once",
+                    error.path.display()
+                )
+            }))
         })?;
         agents.push((client.cloned(), agent.clone()));
         Ok(agent)
@@ -105,22 +112,44 @@ impl Client {
 
     /// Asks for the server's health, past all limits and without a namespace.
     pub(super) fn health(&self) -> (Health, String) {
-        match self.ask_health() {
-            Ok(status) => (
-                Health::of_status(status),
-                format!("`{}` answered {status}", self.address),
-            ),
-            Err(error) => (Health::Bad, error.failure.message),
-        }
+        let (health, message, remedy) = match self.ask_health() {
+            Ok((status, sealed)) => {
+                let (what, remedy) = match status {
+                    503 if sealed => ("is sealed".to_owned(), Some(remedy::UNSEAL)),
+                    501 => ("is not initialised".to_owned(), Some(remedy::INITIALISE)),
+                    500..=599 => (format!("answered {status}"), Some(remedy::SERVER_TROUBLE)),
+                    _ => (format!("answered {status}"), None),
+                };
+                (
+                    Health::of_status(status),
+                    format!("`{}` {what}", self.address),
+                    remedy.map(str::to_owned),
+                )
+            }
+            Err(error) => (Health::Bad, error.failure.message, error.failure.remedy),
+        };
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = remedy;
+        (health, message)
     }
 
-    fn ask_health(&self) -> Result<u16, StoreError> {
+    /// The status of the server's health, and whether it says that it is sealed.
+    fn ask_health(&self) -> Result<(u16, bool), StoreError> {
         let client = self.agents().first().and_then(|(files, _)| files.clone());
         let request = Request {
             query: "standbyok=true&perfstandbyok=true",
             ..Request::get("/v1/sys/health", PROBE_WITHIN)
         };
-        Ok(self.agent(client.as_ref())?.send(&request)?.status)
+        let response = self.agent(client.as_ref())?.send(&request)?;
+        Ok((response.status, says_sealed(response.body.expose())))
+    }
+
+    /// While the breaker is open: what would help is what the last look at the server's health says.
+    fn with_what_helps(&self, error: StoreError) -> StoreError {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*away {
+            Some(remedy) if error.wake.is_some() => error.with_remedy(remedy),
+            _ => error,
+        }
     }
 
     fn exchange(
@@ -136,6 +165,10 @@ impl Client {
             query,
             namespace: call.namespace,
             token: call.token,
+            span: match call.operation {
+                Operation::Read => "fetch",
+                _ => "",
+            },
             ..match call.method {
                 Method::Get => Request::get(&path, timeout),
                 Method::Post => Request::post(&path, call.body.as_ref(), timeout),
@@ -152,6 +185,7 @@ impl Client {
                 .map(|pause| pause.min(self.max_backoff)),
             body: response.body,
             _place: response.place,
+            span: response.span,
         })
     }
 }
@@ -160,7 +194,15 @@ impl Wire for Client {
     fn send(&self, call: &Call<'_>, stop: &Stop) -> Result<Reply, StoreError> {
         // A missing certificate file says nothing of the server: before the gate.
         let agent = self.agent(call.client)?;
-        let visit = self.entrance.enter(&self.address, call.who, stop)?;
+        let mut wait = trace::child("wait");
+        wait.set("secrets_sync.store", self.plan.name.clone());
+        let visit = self
+            .entrance
+            .enter(&self.address, call.who, stop)
+            .map_err(|error| self.with_what_helps(error));
+        wait.judge(&visit, |error| &error.failure);
+        drop(wait);
+        let visit = visit?;
         let result = self.exchange(&agent, call, self.plan.timeout, &mut || visit.again());
         visit.ended(outcome(&result));
         Ok(result?)
@@ -176,6 +218,15 @@ impl Wire for Client {
     fn address(&self) -> &str {
         &self.address
     }
+}
+
+/// Whether the body of a health answer says so, rather than that of a load balancer.
+fn says_sealed(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Seal {
+        sealed: bool,
+    }
+    serde_json::from_slice::<Seal>(body).is_ok_and(|seal| seal.sealed)
 }
 
 /// What a result says of the server's health.

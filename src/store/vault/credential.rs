@@ -32,6 +32,23 @@ impl std::fmt::Display for Unreadable {
     }
 }
 
+impl Unreadable {
+    /// What to do about it.
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::Missing(path) | Self::Empty(path) => format!(
+                "put the credential into `{}`: it is taken up at once",
+                path.display()
+            ),
+            Self::Broken(path, _) => format!(
+                "let `{}` be a file of text that uid {} may read",
+                path.display(),
+                rustix::process::geteuid().as_raw()
+            ),
+        }
+    }
+}
+
 /// The value now, without the white space around it.
 pub(super) fn read(credential: &Credential) -> Result<SecretString, Unreadable> {
     match credential {

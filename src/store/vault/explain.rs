@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::answer::{Meaning, Operation};
+use super::answer::{Meaning, Operation, version_of};
+use super::remedy::{self, word};
 use super::wire::Reply;
 use crate::failure::{ErrorType, Retry};
+use crate::plan::{KvVersion, Source};
 use crate::printable::brief;
 use crate::secret::SecretString;
 use crate::store::StoreError;
@@ -26,8 +28,8 @@ pub(super) struct Asked<'a> {
     pub(super) namespace: &'a str,
     /// The path as a policy must name it.
     pub(super) policy_path: Option<String>,
-    /// The version pinned.
-    pub(super) version: Option<u64>,
+    /// What was read, where it was a read.
+    pub(super) source: Option<&'a Source>,
     /// What was sent and may not come back in a message.
     pub(super) sent: Vec<&'a SecretString>,
 }
@@ -53,21 +55,23 @@ impl Asked<'_> {
         match &reply.meaning {
             Meaning::Sealed => self
                 .failed(T::Sealed, soon, "the server is sealed")
-                .with_remedy("unseal it"),
+                .with_remedy(remedy::UNSEAL),
             Meaning::Uninitialised => self
                 .failed(T::Unavailable, soon, "the server is not initialised")
-                .with_remedy("initialise it (`operator init`)"),
-            Meaning::Throttled => self.failed(
-                T::Throttled,
-                soon,
-                &match reply.retry_after {
-                    Some(pause) => format!(
-                        "the server asks for fewer requests (429, again after {})",
-                        seconds(pause)
-                    ),
-                    None => "the server asks for fewer requests (429)".to_owned(),
-                },
-            ),
+                .with_remedy(remedy::INITIALISE),
+            Meaning::Throttled => self
+                .failed(
+                    T::Throttled,
+                    soon,
+                    &match reply.retry_after {
+                        Some(pause) => format!(
+                            "the server asks for fewer requests (429, again after {})",
+                            seconds(pause)
+                        ),
+                        None => "the server asks for fewer requests (429)".to_owned(),
+                    },
+                )
+                .with_remedy(remedy::FEWER),
             Meaning::Unavailable(text) => {
                 let what = match status {
                     412 => "the replica is behind (412)".to_owned(),
@@ -76,17 +80,21 @@ impl Asked<'_> {
                     _ => format!("the server answered {status}"),
                 };
                 self.failed(T::Unavailable, soon, &self.with(&what, text.as_deref()))
+                    .with_remedy(match status {
+                        412 | 472 | 473 => remedy::STANDBY,
+                        _ => remedy::SERVER_TROUBLE,
+                    })
             }
-            Meaning::TimedOut => self.failed(
-                T::Timeout,
-                soon,
-                "something before the server gave up (408)",
-            ),
+            Meaning::TimedOut => self
+                .failed(
+                    T::Timeout,
+                    soon,
+                    "something before the server gave up (408)",
+                )
+                .with_remedy(remedy::BEFORE_THE_SERVER),
             Meaning::TokenDead => self
                 .failed(T::Denied, Retry::Settled, "the token was refused")
-                .with_remedy(
-                    "the token is unknown here, expired, used up or bound to other addresses",
-                ),
+                .with_remedy(remedy::NEW_TOKEN),
             Meaning::Policy => self.denied_by_policy(),
             Meaning::Foreign => self
                 .failed(
@@ -99,20 +107,28 @@ impl Asked<'_> {
                     &format!("answered {status}, and not by the server: its body is not the API's"),
                 )
                 .with_remedy(
-                    "look at the proxy or load balancer before the server; the token is kept",
+                    "let the proxy or load balancer before the server pass the request; the token is kept",
                 ),
             // Whoever passes once is done with it; a keeper tries again by its own pace.
-            Meaning::CredentialRefused(text) => self.failed(
-                T::Auth,
-                match self.operation {
-                    Operation::Login | Operation::Unwrap => Retry::Settled,
-                    _ => soon,
-                },
-                &self.with(
-                    &format!("the server refused the credential ({status})"),
-                    text.as_deref(),
-                ),
-            ),
+            Meaning::CredentialRefused(text) => {
+                let error = self.failed(
+                    T::Auth,
+                    match self.operation {
+                        Operation::Login | Operation::Unwrap => Retry::Settled,
+                        _ => soon,
+                    },
+                    &self.with(
+                        &format!("the server refused the credential ({status})"),
+                        text.as_deref(),
+                    ),
+                );
+                // The server says this of a mount that is not there, and of a role that is locked.
+                if status == 403 && self.operation == Operation::Login {
+                    error.with_remedy(remedy::LOGIN_FORBIDDEN)
+                } else {
+                    error
+                }
+            }
             _ => self.missing(reply),
         }
     }
@@ -123,16 +139,17 @@ impl Asked<'_> {
             Retry::Settled,
             "permission denied by policy",
         );
-        match &self.policy_path {
-            Some(path) if self.namespace.is_empty() => error.with_remedy(format!(
-                "a policy of the token must allow `read` on `{path}`"
-            )),
-            Some(path) => error.with_remedy(format!(
-                "a policy of the token must allow `read` on `{path}` in namespace `{}`",
-                self.namespace
-            )),
-            None => error,
-        }
+        let Some(path) = &self.policy_path else {
+            return error;
+        };
+        let place = if self.namespace.is_empty() {
+            String::new()
+        } else {
+            format!(" in namespace `{}`", self.namespace)
+        };
+        error.with_remedy(format!(
+            "allow it{place} in a policy of the token: `path {path:?} {{ capabilities = [\"read\"] }}`"
+        ))
     }
 
     /// What is not there, and what is not understood.
@@ -145,54 +162,85 @@ impl Asked<'_> {
             _ => (T::NotFound, settled),
         };
         match &reply.meaning {
-            Meaning::Absent => match self.version {
+            Meaning::Absent => match self.version() {
                 Some(version) => self
                     .failed(
                         not_found,
                         pace,
                         &format!("no such secret, or no version {version}"),
                     )
-                    .with_remedy("check `key` and `version`"),
+                    .with_remedy(format!(
+                        "take `version: {version}` out, or name one that `{}` lists, or correct `key`",
+                        self.kv("metadata get", "")
+                    )),
                 None => self
                     .failed(not_found, pace, "no such secret")
-                    .with_remedy("write it, or check `key` and `kvVersion`"),
+                    .with_remedy(format!(
+                        "write it: `{} NAME=VALUE`; or correct `key`, or set `kvVersion` to that of the mount",
+                        self.kv("put", "")
+                    )),
             },
-            Meaning::Deleted(at) => self
-                .failed(
+            Meaning::Deleted(at) => {
+                let version = version_of(reply.body.expose()).or(self.version());
+                let version = version.map_or_else(|| "N".to_owned(), |version| version.to_string());
+                self.failed(
                     T::Deleted,
                     settled,
                     &format!("the version was deleted at {}", self.foreign(at)),
                 )
-                .with_remedy("undelete it, or write a new version; the files stay as they are"),
+                .with_remedy(format!(
+                    "bring it back: `{}`; or {}",
+                    self.kv("undelete", &format!(" -versions={version}")),
+                    self.newer()
+                ))
+            }
             Meaning::Destroyed => self
                 .failed(T::Deleted, settled, "the version was destroyed")
-                .with_remedy("write a new version; the files stay as they are"),
+                .with_remedy(self.newer()),
             Meaning::NoMount => self
                 .failed(not_found, pace, "nothing is mounted there")
-                .with_remedy(match self.operation {
-                    Operation::Login => "check `authMount` and `authNamespace`",
-                    _ => "check `mountPath` and `namespace`",
+                .with_remedy(match (self.operation, self.source) {
+                    (Operation::Login, _) => "correct `authMount` or `authNamespace`: `bao auth list` shows what \
+                         there is"
+                        .to_owned(),
+                    (_, Some(source)) => format!(
+                        "correct `mountPath` or `namespace` (`bao secrets list` shows what there is), or mount it: \
+                         `bao secrets enable{} -path={} {}`",
+                        self.namespace_flag(),
+                        word(&source.mount),
+                        match source.kv {
+                            KvVersion::V1 => "-version=1 kv",
+                            KvVersion::V2 => "-version=2 kv",
+                        }
+                    ),
+                    _ => "correct `address`".to_owned(),
                 }),
             Meaning::OtherKvVersion => self
                 .failed(T::NotFound, settled, "the mount speaks KV version 2")
                 .with_remedy("set `kvVersion: v2`"),
             Meaning::NoNamespace => self
                 .failed(not_found, pace, "there is no such namespace")
-                .with_remedy(match self.operation {
-                    Operation::Login => "check `authNamespace`",
-                    _ => "check `namespace`",
-                }),
+                .with_remedy(format!(
+                    "correct `{}` (`bao namespace list` shows what there is), or make it: `bao namespace create {}`",
+                    match self.operation {
+                        Operation::Login => "authNamespace",
+                        _ => "namespace",
+                    },
+                    word(self.namespace)
+                )),
             Meaning::NotFound(text) => self
                 .failed(not_found, pace, &self.with("answered 404", text.as_deref()))
-                .with_remedy("check `address` and `key`"),
-            Meaning::Refused(text) => self.failed(
-                T::BadRequest,
-                settled,
-                &self.with(
-                    &format!("the server refused the request ({})", reply.status),
-                    text.as_deref(),
-                ),
-            ),
+                .with_remedy("correct `address` or `key`"),
+            Meaning::Refused(text) => self
+                .failed(
+                    T::BadRequest,
+                    settled,
+                    &self.with(
+                        &format!("the server refused the request ({})", reply.status),
+                        text.as_deref(),
+                    ),
+                )
+                .with_remedy(remedy::BAD_REQUEST),
             _ if (200..=299).contains(&reply.status) => {
                 self.garbage("the body is not the JSON of the API")
             }
@@ -231,7 +279,41 @@ impl Asked<'_> {
             _ => Retry::Backoff(None),
         };
         self.failed(ErrorType::BadResponse, retry, why)
-            .with_remedy("check `address`: is this the server, or a page before it?")
+            .with_remedy(remedy::NOT_THE_API)
+    }
+
+    /// The version pinned.
+    fn version(&self) -> Option<u64> {
+        self.source.and_then(|source| source.version)
+    }
+
+    fn namespace_flag(&self) -> String {
+        if self.namespace.is_empty() {
+            String::new()
+        } else {
+            format!(" -namespace={}", word(self.namespace))
+        }
+    }
+
+    /// A command about the secret that was read, as an operator types it.
+    fn kv(&self, verb: &str, more: &str) -> String {
+        let namespace = self.namespace_flag();
+        match self.source {
+            Some(source) => format!(
+                "bao kv {verb}{namespace} -mount={}{more} {}",
+                word(&source.mount),
+                word(&source.key)
+            ),
+            None => format!("bao kv {verb}{namespace}{more} PATH"),
+        }
+    }
+
+    /// What replaces a version that is gone.
+    fn newer(&self) -> String {
+        match self.version() {
+            Some(version) => format!("take `version: {version}` out, or name another one"),
+            None => format!("write a new version: `{} NAME=VALUE`", self.kv("put", "")),
+        }
     }
 }
 
@@ -243,7 +325,25 @@ fn seconds(pause: Duration) -> String {
 mod tests {
     use super::super::answer::meaning;
     use super::*;
+    use crate::plan::SessionKey;
     use crate::secret::SecretBytes;
+
+    fn source() -> Source {
+        Source {
+            alias: None,
+            session: SessionKey {
+                store: "default".into(),
+                credentials: "default".into(),
+                namespace: String::new(),
+            },
+            namespace: String::new(),
+            mount: "secret".into(),
+            key: "app/db".into(),
+            kv: KvVersion::V2,
+            version: None,
+            metadata: false,
+        }
+    }
 
     fn told(operation: Operation, status: u16, body: &str, namespace: &str) -> StoreError {
         let asked = Asked {
@@ -252,15 +352,16 @@ mod tests {
             what: "read of `secret/app/db`".into(),
             namespace,
             policy_path: Some("secret/data/app/db".into()),
-            version: None,
+            source: Some(&source()),
             sent: Vec::new(),
         };
         asked.refused(&Reply {
             status,
             meaning: meaning(operation, status, body.as_bytes()),
             retry_after: None,
-            body: SecretBytes::default(),
+            body: SecretBytes::new(body.as_bytes().to_vec()),
             _place: None,
+            span: Default::default(),
         })
     }
 
@@ -286,43 +387,43 @@ mod tests {
                 403,
                 "{\"errors\":[\"1 error occurred:\\n\\t* permission denied\\n\\n\"]}",
                 "team-a",
-                "denied settled | `https://vault:8200`: read of `secret/app/db` in namespace `team-a`: permission denied by policy | a policy of the token must allow `read` on `secret/data/app/db` in namespace `team-a`",
+                "denied settled | `https://vault:8200`: read of `secret/app/db` in namespace `team-a`: permission denied by policy | allow it in namespace `team-a` in a policy of the token: `path \"secret/data/app/db\" { capabilities = [\"read\"] }`",
             ),
             (
                 404,
                 r#"{"errors":[]}"#,
                 "",
-                "not_found settled | `https://vault:8200`: read of `secret/app/db`: no such secret | write it, or check `key` and `kvVersion`",
+                "not_found settled | `https://vault:8200`: read of `secret/app/db`: no such secret | write it: `bao kv put -mount=secret app/db NAME=VALUE`; or correct `key`, or set `kvVersion` to that of the mount",
             ),
             (
                 404,
-                r#"{"data":{"data":null,"metadata":{"deletion_time":"2026-11-24T05:59:48Z"}}}"#,
+                r#"{"data":{"data":null,"metadata":{"deletion_time":"2026-11-24T05:59:48Z","version":3}}}"#,
                 "",
-                "deleted settled | `https://vault:8200`: read of `secret/app/db`: the version was deleted at 2026-11-24T05:59:48Z | undelete it, or write a new version; the files stay as they are",
+                "deleted settled | `https://vault:8200`: read of `secret/app/db`: the version was deleted at 2026-11-24T05:59:48Z | bring it back: `bao kv undelete -mount=secret -versions=3 app/db`; or write a new version: `bao kv put -mount=secret app/db NAME=VALUE`",
             ),
             (
                 404,
                 r#"{"errors":["no handler for route \"a/b\". route entry not found."]}"#,
                 "",
-                "not_found settled | `https://vault:8200`: read of `secret/app/db`: nothing is mounted there | check `mountPath` and `namespace`",
+                "not_found settled | `https://vault:8200`: read of `secret/app/db`: nothing is mounted there | correct `mountPath` or `namespace` (`bao secrets list` shows what there is), or mount it: `bao secrets enable -path=secret -version=2 kv`",
             ),
             (
                 404,
                 r#"{"errors":["namespace not found"]}"#,
                 "nope",
-                "not_found settled | `https://vault:8200`: read of `secret/app/db` in namespace `nope`: there is no such namespace | check `namespace`",
+                "not_found settled | `https://vault:8200`: read of `secret/app/db` in namespace `nope`: there is no such namespace | correct `namespace` (`bao namespace list` shows what there is), or make it: `bao namespace create nope`",
             ),
             (
                 503,
                 r#"{"errors":["Vault is sealed"]}"#,
                 "",
-                "sealed again | `https://vault:8200`: read of `secret/app/db`: the server is sealed | unseal it",
+                "sealed again | `https://vault:8200`: read of `secret/app/db`: the server is sealed | unseal it: `bao operator unseal`, once for each key that it asks for",
             ),
             (
                 200,
                 "<html>",
                 "",
-                "bad_response settled | `https://vault:8200`: read of `secret/app/db`: the body is not the JSON of the API | check `address`: is this the server, or a page before it?",
+                "bad_response settled | `https://vault:8200`: read of `secret/app/db`: the body is not the JSON of the API | let `address` name the server itself: what answers there is something else, such as a page before it",
             ),
         ] {
             assert_eq!(line(&told(read, status, body, namespace)), expected);
@@ -382,7 +483,7 @@ mod tests {
             what: "login at `auth/approle`".into(),
             namespace: "",
             policy_path: None,
-            version: None,
+            source: None,
             sent: vec![&secret],
         };
         let body = r#"{"errors":["bad secret ID hunter2"]}"#;
@@ -392,6 +493,7 @@ mod tests {
             retry_after: None,
             body: SecretBytes::default(),
             _place: None,
+            span: Default::default(),
         });
         assert!(
             error.to_string().ends_with("bad secret ID [redacted]"),

@@ -18,6 +18,7 @@ use super::upkeep::{Situation, Step, Why, next};
 use super::wire::{Call, Method, Wire, number_of};
 use crate::clock::{Clock, Stop, Tick, pause};
 use crate::failure::{ErrorType, Retry};
+use crate::observe::trace::Parent;
 use crate::plan::{Auth, Daemon};
 use crate::secret::{SecretBytes, SecretString};
 use crate::store::backoff::Backoff;
@@ -64,6 +65,7 @@ pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreEr
                 Retry::Backoff(None),
                 format!("no thread for the session's keeper: {error}"),
             )
+            .with_remedy(crate::failure::MORE_THREADS)
         })
 }
 
@@ -81,6 +83,7 @@ fn keep(session: &Arc<Session>, tools: &Tools) {
             Retry::Backoff(None),
             "the session's keeper failed by a defect of ours: it begins anew",
         )
+        .with_remedy(crate::failure::REPORT)
         .failure;
         tools.teller.failed(&failure);
         let wait = backoff.after(failure.retry, &*tools.clock);
@@ -173,7 +176,14 @@ impl Keeper {
     /// Does one thing, if there is one to do.
     fn turn(&mut self, stop: &Stop) -> Turn {
         let tidy = self.tidy();
-        match next(&self.situation()) {
+        let step = next(&self.situation());
+        // What is done for a worker is part of its trace.
+        let asker = match step {
+            Step::Acquire(_) | Step::LookUp => self.session.lock().asker.take(),
+            _ => None,
+        };
+        let _within = asker.map(Parent::enter);
+        match step {
             Step::Acquire(why) => self.acquire(why, stop),
             Step::LookUp => self.doubt(stop),
             Step::Renew => self.renew(stop),

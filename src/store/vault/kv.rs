@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::envelope::{Envelope, object};
+use super::remedy;
 use crate::plan::{KvVersion, Source};
-use crate::secret::Fields;
+use crate::secret::{Fields, FieldsError};
 use crate::store::Fetched;
 
 /// The path and query of a read, below `/v1/`, each segment percent-encoded.
@@ -45,14 +46,41 @@ pub(crate) fn encoded(path: &str) -> String {
     out
 }
 
+/// Why an answer is not that of a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// What the body lacks; it never quotes it.
+    pub why: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl Unusable {
+    fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            remedy: remedy::NOT_THE_API,
+        }
+    }
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 /// The answer to a read that succeeded.
 ///
 /// # Errors
 ///
-/// What the body lacks; it never quotes it.
-pub fn fetched(source: &Source, body: &[u8]) -> Result<Fetched, String> {
-    let envelope = Envelope::parse(body).ok_or("the body is not the JSON of the API")?;
-    let data = envelope.data.ok_or("the body has no `data`")?;
+/// What the body lacks.
+pub fn fetched(source: &Source, body: &[u8]) -> Result<Fetched, Unusable> {
+    let envelope = Envelope::parse(body)
+        .ok_or_else(|| Unusable::new("the body is not the JSON of the API"))?;
+    let data = envelope
+        .data
+        .ok_or_else(|| Unusable::new("the body has no `data`"))?;
     let (fields, version) = match (source.kv, source.metadata) {
         (KvVersion::V1, _) => (fields(data)?, None),
         (KvVersion::V2, false) => versioned(data)?,
@@ -69,8 +97,14 @@ pub fn fetched(source: &Source, body: &[u8]) -> Result<Fetched, String> {
     })
 }
 
-fn fields(raw: &RawValue) -> Result<Fields, String> {
-    Fields::parse(raw.get()).map_err(|error| error.to_string())
+fn fields(raw: &RawValue) -> Result<Fields, Unusable> {
+    Fields::parse(raw.get()).map_err(|error| Unusable {
+        why: error.to_string(),
+        remedy: match error {
+            FieldsError::NotAnObject => remedy::NOT_THE_API,
+            FieldsError::TooDeep | FieldsError::TooMany => remedy::MANY_VALUES,
+        },
+    })
 }
 
 #[derive(Deserialize)]
@@ -85,15 +119,16 @@ struct VersionBlock {
     version: Option<u64>,
 }
 
-fn versioned(raw: &RawValue) -> Result<(Fields, Option<u64>), String> {
+fn versioned(raw: &RawValue) -> Result<(Fields, Option<u64>), Unusable> {
     let Some(Versioned {
         data: Some(data),
         metadata: Some(metadata),
     }) = object(raw.get())
     else {
-        return Err(
-            "`data` has not the two parts of KV version 2: does the mount speak version 1?".into(),
-        );
+        return Err(Unusable {
+            why: "`data` has not the two parts of KV version 2: the mount speaks version 1".into(),
+            remedy: remedy::KV_VERSION_1,
+        });
     };
     Ok((fields(data)?, metadata.version))
 }
@@ -101,7 +136,7 @@ fn versioned(raw: &RawValue) -> Result<(Fields, Option<u64>), String> {
 /// What is offered of the metadata, in the order in which later ones win.
 const METADATA: [&str; 3] = ["created_time", "current_version", "delete_version_after"];
 
-fn metadata(raw: &RawValue) -> Result<(Fields, Option<u64>), String> {
+fn metadata(raw: &RawValue) -> Result<(Fields, Option<u64>), Unusable> {
     let mut all = fields(raw)?.into_map();
     let version = all.get("current_version").and_then(Value::as_u64);
     let mut offered: Map<String, Value> = METADATA
@@ -111,7 +146,7 @@ fn metadata(raw: &RawValue) -> Result<(Fields, Option<u64>), String> {
     match all.remove("custom_metadata") {
         Some(Value::Object(custom)) => offered.extend(custom),
         None | Some(Value::Null) => {}
-        Some(_) => return Err("`custom_metadata` is not a JSON object".into()),
+        Some(_) => return Err(Unusable::new("`custom_metadata` is not a JSON object")),
     }
     Ok((Fields::from_map(offered), version))
 }
@@ -221,7 +256,7 @@ mod tests {
             b"{\"data\":{\"data\":{\"a\":\"\xff\"},\"metadata\":{\"version\":1}}}",
             br#"{"data":{"data":{"a":"hunter2"}"#,
         ] {
-            let error = fetched(&v2, body).unwrap_err();
+            let error = fetched(&v2, body).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::token::{Facts, Token};
 use crate::clock::{Clock, Stop, StopSource, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
+use crate::observe::trace::{self, Parent, Span};
 use crate::plan::{Auth, Credential, SessionPlan};
 use crate::store::bell::{Bell, Heard, hear};
 use crate::store::{SessionStatus, StoreError};
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) busy: bool,
     /// Somebody needs a token.
     pub(super) wanted: bool,
+    /// The step that somebody is in who waits for the keeper, where that is traced.
+    pub(super) asker: Option<Parent>,
     /// The token was reported to be dead.
     pub(super) dead: bool,
     /// It was reported to lack a policy.
@@ -102,6 +105,7 @@ impl Session {
                 failure: None,
                 busy: false,
                 wanted: false,
+                asker: None,
                 dead: false,
                 policy: false,
                 files: false,
@@ -132,6 +136,18 @@ impl Session {
         start: impl Fn() -> Result<(), StoreError>,
         stop: &Stop,
     ) -> Result<Arc<Token>, StoreError> {
+        let mut login = Span::none();
+        let token = self.await_token(start, stop, &mut login);
+        login.judge(&token, |error| &error.failure);
+        token
+    }
+
+    fn await_token(
+        &self,
+        start: impl Fn() -> Result<(), StoreError>,
+        stop: &Stop,
+        login: &mut Span,
+    ) -> Result<Arc<Token>, StoreError> {
         let until = self.clock.now() + self.patience;
         loop {
             let changed = {
@@ -143,6 +159,7 @@ impl Session {
                 if state.stop.is_none() {
                     return Err(closed());
                 }
+                self.login_begins(&mut state, login);
                 if !state.started {
                     start()?;
                     state.started = true;
@@ -178,6 +195,19 @@ impl Session {
         if self.plan.auth == Auth::None {
             return Ok(None);
         }
+        let mut login = Span::none();
+        let other = self.await_other(token, refusal, stop, &mut login);
+        login.judge(&other, |error| &error.failure);
+        other
+    }
+
+    fn await_other(
+        &self,
+        token: &Token,
+        refusal: Refusal,
+        stop: &Stop,
+        login: &mut Span,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
         let until = self.clock.now() + self.patience;
         let mut reported = None;
         loop {
@@ -201,6 +231,7 @@ impl Session {
                         Some(_) => {}
                         None if self.is_moot(&state, refusal) => return Ok(None),
                         None => {
+                            self.login_begins(&mut state, login);
                             reported = Some(state.rounds);
                             match refusal {
                                 Refusal::Dead => state.dead = true,
@@ -235,6 +266,23 @@ impl Session {
         }
     }
 
+    /// From here on a worker waits for the keeper. What the keeper does next is part of the trace of the
+    /// one that waits first.
+    fn login_begins(&self, state: &mut State, login: &mut Span) {
+        if login.ids().is_some() {
+            return;
+        }
+        *login = trace::child("login");
+        login.set("secrets_sync.store", self.plan.key.store.clone());
+        login.set(
+            "secrets_sync.credentials",
+            self.plan.key.credentials.clone(),
+        );
+        if state.asker.is_none() && login.is_recorded() {
+            state.asker = trace::parent();
+        }
+    }
+
     /// Whether a report would change nothing now.
     fn is_moot(&self, state: &State, refusal: Refusal) -> bool {
         let within =
@@ -266,6 +314,7 @@ impl Session {
                         Retry::Backoff(None),
                         "the login takes longer than expected",
                     )
+                    .with_remedy("raise `timeout`, or find what makes the server slow")
                     .failure
                 });
                 Err(state.unavailable(failure))

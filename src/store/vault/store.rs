@@ -203,7 +203,7 @@ impl VaultStore {
             what: format!("read of {kind}`{}/{}`", source.mount, source.key),
             namespace: &source.namespace,
             policy_path: Some(kv::policy_path(source)),
-            version: source.version,
+            source: Some(source),
             sent: token.value.iter().collect(),
         }
     }
@@ -249,11 +249,14 @@ impl Store for VaultStore {
             }
         }
         let asked = self.asked(source, &token);
-        if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply));
-        }
-        let fetched =
-            kv::fetched(source, reply.body.expose()).map_err(|why| asked.garbage(&why))?;
+        let fetched = if reply.meaning == Meaning::Good {
+            kv::fetched(source, reply.body.expose())
+                .map_err(|error| asked.garbage(&error.why).with_remedy(error.remedy))
+        } else {
+            Err(asked.refused(&reply))
+        };
+        reply.span.judge(&fetched, |error| &error.failure);
+        let fetched = fetched?;
         token.has_read(fetched.leased);
         Ok(fetched)
     }

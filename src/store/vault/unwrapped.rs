@@ -64,7 +64,10 @@ impl Authenticator {
         if let Some(secret_id) = &*kept {
             return Ok(secret_id.clone());
         }
-        let alarm = "make a new wrapped secret ID; if none of yours unwrapped this one, somebody else did: revoke it";
+        let alarm = format!(
+            "{}; if none of yours unwrapped this one, somebody else did",
+            self.another_secret_id()
+        );
         let mut asked = self.asked(
             Operation::Unwrap,
             "look-up of the wrapped secret ID".to_owned(),
@@ -81,7 +84,7 @@ impl Authenticator {
             stop,
         )?;
         if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply).with_remedy(alarm));
+            return Err(asked.refused(&reply).with_remedy(&alarm));
         }
         let found = Envelope::parse(reply.body.expose())
             .and_then(|envelope| envelope.data_as::<WrappingBlock>())
@@ -94,7 +97,10 @@ impl Authenticator {
             );
             return Err(asked
                 .failed(ErrorType::Auth, Retry::Backoff(None), &why)
-                .with_remedy("somebody may have put another token in its place: find out who"));
+                .with_remedy(format!(
+                    "{}; and find out who put this token in its place",
+                    self.another_secret_id()
+                )));
         }
         if self.mode == Mode::Look {
             return Err(asked.failed(ErrorType::Auth, Retry::Settled, LEFT_FOR_THE_DAEMON));
@@ -108,7 +114,7 @@ impl Authenticator {
             stop,
         )?;
         if reply.meaning != Meaning::Good {
-            return Err(asked.refused(&reply).with_remedy(alarm));
+            return Err(asked.refused(&reply).with_remedy(&alarm));
         }
         let secret_id = Envelope::parse(reply.body.expose())
             .and_then(|envelope| envelope.data_as::<SecretIdBlock>())

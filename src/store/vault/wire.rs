@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::answer::{Meaning, Operation};
 use crate::clock::Stop;
+use crate::observe::trace::Span;
 use crate::plan::TlsFiles;
 use crate::secret::{SecretBytes, SecretString};
 use crate::store::StoreError;
@@ -51,6 +52,8 @@ pub(super) struct Reply {
     pub(super) body: SecretBytes,
     /// Of a large body: to be kept as long as that.
     pub(super) _place: Option<Permit>,
+    /// Of the request: what the answer means is told to it.
+    pub(super) span: Span,
 }
 
 /// Carries requests to one store.

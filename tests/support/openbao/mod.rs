@@ -102,6 +102,18 @@ impl OpenBao {
         answer.ok().map(|answer| answer.status)
     }
 
+    /// The one key that unseals it, where it can be sealed.
+    pub fn unseal_key(&self) -> &str {
+        self.unseal_key
+            .as_deref()
+            .expect("a server that can be sealed")
+    }
+
+    /// SIGHUP: it reads its certificates again.
+    pub fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Seals it.
     #[track_caller]
     pub fn seal(&self) {
@@ -112,10 +124,7 @@ impl OpenBao {
     /// Unseals it and waits until it is active.
     #[track_caller]
     pub fn unseal(&self) {
-        let key = self
-            .unseal_key
-            .as_deref()
-            .expect("a server that can be sealed");
+        let key = self.unseal_key();
         let (status, answer) = self.request("POST", "sys/unseal", "", "", &json!({ "key": key }));
         assert_eq!(status, 200, "unseal: {answer}");
         self.await_health(&[200]).unwrap();
@@ -148,11 +157,22 @@ impl OpenBao {
     /// with another authority where it speaks TLS, and a sealable one would have to be initialised.
     #[track_caller]
     pub fn restart(&self) {
-        self.kill9();
-        *self.child.lock().unwrap() = Some(self.launch.spawn());
-        if self.await_health(&[200, 501, 503]).unwrap() == 503 {
+        if self.start_again() == 503 {
             self.unseal();
         }
+    }
+
+    /// The same, sealed as a server is that has just been started.
+    #[track_caller]
+    pub fn restart_sealed(&self) {
+        assert_eq!(self.start_again(), 503, "a server that comes back sealed");
+    }
+
+    #[track_caller]
+    fn start_again(&self) -> u16 {
+        self.kill9();
+        *self.child.lock().unwrap() = Some(self.launch.spawn());
+        self.await_health(&[200, 501, 503]).unwrap()
     }
 
     /// What it has printed.

@@ -92,8 +92,8 @@ impl Keeper {
             ),
         )
         .with_remedy(
-            "do several servers answer at `address` that do not share their tokens? or does somebody \
-             revoke them?",
+            "let `address` name one server, where several answer that do not share their tokens; or look into the \
+             audit log of the server for who revokes them",
         );
         self.tools.teller.failed(&error.failure);
         let wait = self.mourning.after(error.failure.retry, &*self.tools.clock);

@@ -130,6 +130,7 @@ impl Wire for FakeServer {
             retry_after: None,
             body: SecretBytes::new(body),
             _place: None,
+            span: Default::default(),
         })
     }
 
