@@ -102,6 +102,8 @@ pub struct Supervisor {
     shown: Tick,
     /// The stores as they were shown.
     shown_stores: Vec<StoreStatus>,
+    /// They stood otherwise at the last turn.
+    differs: bool,
 }
 
 impl Supervisor {
@@ -137,6 +139,7 @@ impl Supervisor {
             is_news: true,
             shown: Tick::default(),
             shown_stores: Vec::new(),
+            differs: false,
             file: start.file,
             environment: start.environment,
             daemon: start.daemon,
@@ -226,9 +229,12 @@ impl Supervisor {
         let stores = self.stores.status();
         self.show_stores(&stores);
         let noticed = self.outlook.turn(now);
-        // A lease on disk ends without an event, and a token is renewed without one.
+        // A token is renewed, and requests queue, without an event. What has passed by the next turn is
+        // not worth another document.
+        let differed = std::mem::replace(&mut self.differs, stores != self.shown_stores);
+        // A lease on disk ends without an event.
         if noticed
-            || stores != self.shown_stores
+            || (differed && self.differs)
             || self.state.is_ready(now) != self.outlook.shows_ready()
         {
             self.news(now);
@@ -405,6 +411,7 @@ impl Supervisor {
         self.state.set_notices(self.outlook.notices());
         let document = self.state.document(&stores, now, self.clock.wall());
         self.shown_stores = stores;
+        self.differs = false;
         self.outlook.show(document, now);
     }
 
