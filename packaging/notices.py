@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 RULE = "-" * 100
 TARGET = "x86_64-unknown-linux-musl"
 NAMES = re.compile(r"^(un)?licen[cs]e|^copying|^notice|^copyright", re.IGNORECASE)
@@ -32,8 +33,7 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 
 def cargo(*words):
-    root = pathlib.Path(__file__).resolve().parent.parent
-    return subprocess.run(["cargo", *words], cwd=root, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["cargo", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def linked():
@@ -56,6 +56,8 @@ def crates():
             continue
         folder = pathlib.Path(package["manifest_path"]).parent
         files = sorted(file for file in folder.iterdir() if file.is_file() and NAMES.match(file.name))
+        if not files and package["license"] == "Apache-2.0":
+            files = [ROOT / "LICENSE-APACHE"]  # the licence without a copyright line is the same for everybody
         texts = [file.read_text(encoding="utf-8", errors="replace").strip().replace("\r\n", "\n") for file in files]
         yield package["name"], package["version"], package["license"], texts
 

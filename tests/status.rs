@@ -76,7 +76,7 @@ secrets:
         (
             "missing",
             "settled",
-            "no quick retry: it fails until somebody acts (every 1h)",
+            "no quick retry: it fails until somebody acts",
         ),
         (
             "away",

@@ -178,7 +178,7 @@ fn humantime(text: &str) -> SystemTime {
 
 fn serve(document: StatusDocument, clock: &ManualClock) -> (Server, String) {
     let board = Arc::new(Board::new(Arc::new(clock.clone())));
-    board.publish(document);
+    board.publish(Arc::new(document));
     let any = "127.0.0.1:0".parse().unwrap();
     // Its own time is the machine's: a clock that stands still would never let it answer.
     let server = Server::start(any, board, Arc::new(clock.clone())).unwrap();
@@ -251,7 +251,7 @@ fn the_screenshot_of_the_guide_is_the_page() {
     };
     let clock = ManualClock::new();
     let (_server, url) = serve(troubled(&clock), &clock);
-    browser.window(1180, 560, false, false);
+    browser.window(1120, 640, false, false);
     browser.open(&url);
     let picture = browser.screenshot();
     assert!(picture.starts_with(b"\x89PNG\r\n"));

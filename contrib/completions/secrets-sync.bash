@@ -102,12 +102,19 @@ _secrets_sync() {
       ;;
     status)
       if [[ $cur == -* ]]; then
-        _secrets_sync_words '--json --status-file -c --config -h --help' "$cur"
+        _secrets_sync_words '--json --watch --status-file -c --config -h --help' "$cur"
       fi
       ;;
     doctor)
       if [[ $cur == -* ]]; then
         _secrets_sync_words '--json -c --config -h --help' "$cur"
+      fi
+      ;;
+    explain)
+      if [[ $cur == -* ]]; then
+        _secrets_sync_words '--json --status-file -c --config -h --help' "$cur"
+      else
+        _secrets_sync_words "$(_secrets_sync_names)" "$cur"
       fi
       ;;
     policy)
@@ -131,7 +138,7 @@ _secrets_sync() {
       if [[ $cur == -* ]]; then
         _secrets_sync_words '-c --config -V --version -h --help --once --dry-run --timeout' "$cur"
       else
-        _secrets_sync_words 'run isready validate init status doctor policy convert version help' "$cur"
+        _secrets_sync_words 'run isready validate init status doctor explain policy convert version help' "$cur"
       fi
       ;;
   esac

@@ -198,9 +198,7 @@ pub fn next(
         },
         Some(reason::BACKOFF) => format!("retry {} with backoff", secret.attempt),
         Some(reason::ASKED) => "the server asked not to be asked before".to_owned(),
-        Some(reason::SETTLED) => {
-            format!("no quick retry: it fails until somebody acts (every {interval})")
-        }
+        Some(reason::SETTLED) => "no quick retry: it fails until somebody acts".to_owned(),
         Some(reason::STORE) => {
             let probe = store.and_then(|store| time(store.next_probe.as_deref()));
             let probe = probe.map_or_else(String::new, |at| {
@@ -372,7 +370,7 @@ mod tests {
                 "failed",
                 Some("settled"),
                 soon,
-                "in 4m|no quick retry: it fails until somebody acts (every 5m)",
+                "in 4m|no quick retry: it fails until somebody acts",
             ),
             (
                 "failed",

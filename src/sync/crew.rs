@@ -302,7 +302,7 @@ pub(super) fn close_time(shutdown: Duration) -> Duration {
     CLOSE_TIME.min(shutdown / 2)
 }
 
-fn splay(workers: usize) -> Duration {
+pub(super) fn splay(workers: usize) -> Duration {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     SPLAY_EACH.saturating_mul(workers).min(SPLAY_MOST)
 }
@@ -355,6 +355,7 @@ mod tests {
             splay: Duration::ZERO,
             after: vec![crossbeam_channel::never()],
             old_until: None,
+            trace: None,
             clock: Arc::new(clock),
             events: crossbeam_channel::unbounded().0,
         }

@@ -10,6 +10,8 @@ mod crowd;
 mod cycle;
 mod event;
 mod facts;
+#[cfg(test)]
+mod fleet;
 mod futexes;
 mod narrator;
 mod once;

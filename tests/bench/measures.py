@@ -112,8 +112,7 @@ class Bench:
     def refresh_once(self, program, n, target):
         # A hundred reads a second at most, which both programs can do.
         interval = max(1, n // 100)
-        # One read a second needs a longer look.
-        window = max(interval, self.options.window if n > 1 else 2 * self.options.window)
+        window = max(interval, self.options.window)
         with self.running(program, n, target, interval=f"{interval}s") as contender:
             if not self.finish(contender):
                 return

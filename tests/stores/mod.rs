@@ -48,6 +48,7 @@ pub fn daemon() -> Daemon {
         shutdown_timeout: Duration::from_secs(30),
         sandbox: true,
         sandbox_write_paths: Vec::new(),
+        tracing: None,
     }
 }
 

@@ -181,3 +181,15 @@ fn within<T: Send + 'static>(
         .ok()?;
     result.recv_timeout(time).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ends_is_left_behind() {
+        let (_never, told) = bounded::<()>(0);
+        assert_eq!(within(Duration::from_millis(1), move || told.recv()), None);
+        assert_eq!(within(LOCAL, || 7), Some(7));
+    }
+}

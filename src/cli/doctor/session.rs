@@ -27,6 +27,8 @@ struct Round<'a> {
     events: Receiver<StoreEvent>,
     /// Not to be asked of any more, and why.
     hopeless: Option<&'static str>,
+    /// Requests without an answer in time.
+    late: usize,
     checks: Vec<Check>,
 }
 
@@ -54,6 +56,7 @@ pub(super) fn examine(
         store,
         events,
         hopeless,
+        late: 0,
         checks: Vec::new(),
     };
     for session in &part.sessions {
@@ -88,31 +91,31 @@ impl Round<'_> {
         let capabilities = self.capabilities(session, &reads);
         self.mounts(&reads);
         let mut left = reads.into_iter();
-        while let Some((secret, source)) = left.next() {
+        // The others would wait as long, for the same.
+        while self.hopeless.is_none()
+            && let Some((secret, source)) = left.next()
+        {
             let read = self.store.fetch(source, &Stop::never());
-            let check = judge(
-                secret,
-                source,
-                read.as_ref().map(|it| it.version),
-                &capabilities,
-            );
-            self.checks.push(check);
-            if let Err(error) = read
-                && is_of_the_store(&error)
-            {
-                // The others would wait as long, for the same.
-                self.hopeless = Some("the server stopped answering");
-                let rest = left.count();
-                if rest > 0 {
-                    let text = format!(
-                        "{} of {}: the server stopped answering",
-                        number(rest),
-                        of(session)
-                    );
-                    self.checks.push(Check::skipped("secret", text));
-                }
-                return;
+            let version = read.as_ref().map(|it| it.version);
+            self.checks
+                .push(judge(secret, source, version, &capabilities));
+            if let Err(error) = &read {
+                self.heed(error);
             }
+        }
+        if let (Some(why), rest @ 1..) = (self.hopeless, left.count()) {
+            let text = format!("{} of {}: {why}", number(rest), of(session));
+            self.checks.push(Check::skipped("secret", text));
+        }
+    }
+
+    /// Whether all others would fare the same. What fails at once costs no time, and may be about one
+    /// path; of those that wait, a second one tells.
+    fn heed(&mut self, error: &StoreError) {
+        self.late += usize::from(error.failure.error_type == ErrorType::Timeout);
+        let gone = matches!(error.failure.error_type, ErrorType::Tls | ErrorType::Sealed);
+        if gone || self.late > 1 {
+            self.hopeless = Some("the server stopped answering");
         }
     }
 
@@ -131,9 +134,7 @@ impl Round<'_> {
                 Some("the wrapped secret ID is left for the daemon")
             }
             Err(error) => {
-                if is_of_the_store(&error) {
-                    self.hopeless = Some("the server stopped answering");
-                }
+                self.heed(&error);
                 self.checks.push(Check::failed(KIND, &error.failure));
                 Some("there is no token")
             }
@@ -218,6 +219,7 @@ impl Round<'_> {
                 return None;
             }
             Err(error) => {
+                self.heed(&error);
                 self.checks.push(Check::failed(KIND, &error.failure));
                 return None;
             }
@@ -255,6 +257,9 @@ impl Round<'_> {
     /// What is mounted where the plan reads, against what it says; each mount once.
     fn mounts(&mut self, reads: &[(&Secret, &Source)]) {
         const KIND: &str = "mount";
+        if self.hopeless.is_some() {
+            return;
+        }
         let mut seen = BTreeSet::new();
         for (_, source) in reads {
             let version = (source.kv == KvVersion::V2, source.metadata);
@@ -262,9 +267,19 @@ impl Round<'_> {
                 continue;
             }
             let place = format!("mount `{}`{}", source.mount, inside(&source.namespace));
-            // Who may read there may ask; who may not learns more from the read.
-            let Ok(mount) = self.store.mount(source, &Stop::never()) else {
-                continue;
+            let mount = match self.store.mount(source, &Stop::never()) {
+                Ok(mount) => mount,
+                Err(error) => {
+                    self.heed(&error);
+                    if error.failure.error_type == ErrorType::Timeout {
+                        self.checks.push(Check::failed(KIND, &error.failure));
+                    }
+                    if self.hopeless.is_some() {
+                        return;
+                    }
+                    // Who may read there may ask; who may not learns more from the read.
+                    continue;
+                }
             };
             let said = if source.kv == KvVersion::V2 {
                 "v2"
@@ -357,14 +372,6 @@ fn judge(
 
 fn allows(has: Option<&Vec<String>>, wanted: &str) -> bool {
     has.is_some_and(|has| has.iter().any(|it| it == wanted || it == "root"))
-}
-
-/// Whether every other request of the store would fare the same.
-fn is_of_the_store(error: &StoreError) -> bool {
-    matches!(
-        error.failure.error_type,
-        ErrorType::Unavailable | ErrorType::Timeout | ErrorType::Tls | ErrorType::Sealed
-    )
 }
 
 fn number(reads: usize) -> String {

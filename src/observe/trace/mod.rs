@@ -55,7 +55,6 @@ pub fn end(within: Duration) {
 }
 
 /// Begins a trace.
-#[must_use]
 pub fn root(name: &'static str) -> Span {
     PIPELINE
         .get()
@@ -63,13 +62,11 @@ pub fn root(name: &'static str) -> Span {
 }
 
 /// Begins a step of what this thread is at, if that is traced.
-#[must_use]
 pub fn child(name: &'static str) -> Span {
     begin_child(SpanKind::Internal, || name.into())
 }
 
 /// The same for a request to a server.
-#[must_use]
 pub fn client(name: impl FnOnce() -> Cow<'static, str>) -> Span {
     begin_child(SpanKind::Client, name)
 }

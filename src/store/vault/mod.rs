@@ -4,7 +4,7 @@
 //! `answer` (what it means) → `kv` (fields). Beside it, one `keeper` thread a session logs
 //! in (`auth`), renews, and decides for all workers what a refusal means; `upkeep` and
 //! `token` say when, and do nothing. Deciding is kept apart from doing: `answer`, `explain`,
-//! `kv`, `token` and `upkeep` are pure.
+//! `kv`, `token` and `upkeep` are pure. `policy` says, offline, what a token must be allowed.
 //!
 //! The API: <https://openbao.org/api-docs/>, <https://developer.hashicorp.com/vault/api-docs>.
 
