@@ -14,7 +14,7 @@ use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
 use super::facts::facts;
 use super::futexes;
-use super::narrator::{Narrator, notices};
+use super::narrator::{Narrator, expectations, notices};
 use super::outlook::Outlook;
 use super::schedule::Reason;
 use super::signals::Signal;
@@ -156,6 +156,7 @@ impl Supervisor {
     /// Runs until it is told to stop.
     pub fn run(mut self) {
         notices(&self.plan.notices);
+        expectations(&self.plan);
         self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
@@ -211,6 +212,7 @@ impl Supervisor {
 
     /// What is done once a second whatever happens.
     fn turn(&mut self, now: Tick) {
+        self.narrator.turn(Some(now));
         self.look_after_workers(now);
         let due: Vec<_> = self
             .unstarted
@@ -519,6 +521,7 @@ impl Supervisor {
             self.stores.retire();
         }
         notices(&self.plan.notices);
+        expectations(&self.plan);
         info!(target: "config", path = display(&self.file), added = diff.added.len(),
             removed = diff.removed.len(), changed = diff.changed.len(),
             unchanged = diff.unchanged.len(); "the new configuration is taken up");
@@ -543,6 +546,7 @@ impl Supervisor {
         let left = (began + most).since(self.clock.now());
         trace::end(trace::LAST_SPANS.min(left));
         self.outlook.close();
+        self.narrator.turn(None);
         info!(target: "sync", "stopped");
     }
 }
