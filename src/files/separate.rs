@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use super::error::{WriteError, shown};
 use super::in_place::{self, Existing};
 use super::look::{self, Look, Memory, Verdict};
+use super::proofs::Proofs;
 use super::stage::Staged;
 use super::walk::Directory;
 use super::writer::{Piece, State};
 use super::{Committed, Target};
 
 /// Makes every directory, and shows that a file can be made there and given away.
-pub(super) fn prove(targets: &[Target]) -> Result<Vec<String>, WriteError> {
+pub(super) fn prove(targets: &[Target], proofs: &Proofs) -> Result<Vec<String>, WriteError> {
     let mut warnings = Vec::new();
     for target in targets {
         let path = target.path.as_path();
@@ -29,7 +30,8 @@ pub(super) fn prove(targets: &[Target]) -> Result<Vec<String>, WriteError> {
                 return Err(look::mounted(path));
             }
         }
-        drop(Staged::create(&dir, Look::of(target), path)?);
+        let look = Look::of(target);
+        proofs.shown(&dir, look, || Staged::create(&dir, look, path).map(drop))?;
     }
     Ok(warnings)
 }

@@ -34,7 +34,7 @@ pub(super) struct Node {
 }
 
 /// Device and inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NodeId(u32, u32, u64);
 
 impl From<Statx> for Node {

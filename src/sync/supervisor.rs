@@ -14,7 +14,7 @@ use super::crew::{Crew, close_time};
 use super::event::{Event, Report};
 use super::facts::facts;
 use super::futexes;
-use super::narrator::{Narrator, notices};
+use super::narrator::{Narrator, expectations, notices};
 use super::outlook::Outlook;
 use super::schedule::Reason;
 use super::signals::Signal;
@@ -102,6 +102,8 @@ pub struct Supervisor {
     shown: Tick,
     /// The stores as they were shown.
     shown_stores: Vec<StoreStatus>,
+    /// They stood otherwise at the last turn.
+    differs: bool,
 }
 
 impl Supervisor {
@@ -137,6 +139,7 @@ impl Supervisor {
             is_news: true,
             shown: Tick::default(),
             shown_stores: Vec::new(),
+            differs: false,
             file: start.file,
             environment: start.environment,
             daemon: start.daemon,
@@ -153,6 +156,7 @@ impl Supervisor {
     /// Runs until it is told to stop.
     pub fn run(mut self) {
         notices(&self.plan.notices);
+        expectations(&self.plan);
         self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
@@ -208,6 +212,7 @@ impl Supervisor {
 
     /// What is done once a second whatever happens.
     fn turn(&mut self, now: Tick) {
+        self.narrator.turn(Some(now));
         self.look_after_workers(now);
         let due: Vec<_> = self
             .unstarted
@@ -218,19 +223,20 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        let secrets = self.state.secrets().iter();
-        // Of the others it was set to zero at their success.
-        for known in secrets.filter(|known| known.standing != Standing::InSync) {
-            self.outlook
-                .metrics()
-                .stale(&known.labels, known.stale(now));
+        for known in self.state.secrets_mut() {
+            if let Some(stale) = known.stale_news(now) {
+                self.outlook.metrics().stale(&known.labels, stale);
+            }
         }
         let stores = self.stores.status();
         self.show_stores(&stores);
         let noticed = self.outlook.turn(now);
-        // A lease on disk ends without an event, and a token is renewed without one.
+        // A token is renewed, and requests queue, without an event. What has passed by the next turn is
+        // not worth another document.
+        let differed = std::mem::replace(&mut self.differs, stores != self.shown_stores);
+        // A lease on disk ends without an event.
         if noticed
-            || stores != self.shown_stores
+            || (differed && self.differs)
             || self.state.is_ready(now) != self.outlook.shows_ready()
         {
             self.news(now);
@@ -257,9 +263,6 @@ impl Supervisor {
                 news = true;
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
-                self.outlook
-                    .metrics()
-                    .stale(&known.labels, known.stale(now));
                 news = true;
             }
         }
@@ -410,6 +413,7 @@ impl Supervisor {
         self.state.set_notices(self.outlook.notices());
         let document = self.state.document(&stores, now, self.clock.wall());
         self.shown_stores = stores;
+        self.differs = false;
         self.outlook.show(document, now);
     }
 
@@ -499,6 +503,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
+        self.crew.forget_proofs();
         futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self
@@ -516,6 +521,7 @@ impl Supervisor {
             self.stores.retire();
         }
         notices(&self.plan.notices);
+        expectations(&self.plan);
         info!(target: "config", path = display(&self.file), added = diff.added.len(),
             removed = diff.removed.len(), changed = diff.changed.len(),
             unchanged = diff.unchanged.len(); "the new configuration is taken up");
@@ -540,6 +546,7 @@ impl Supervisor {
         let left = (began + most).since(self.clock.now());
         trace::end(trace::LAST_SPANS.min(left));
         self.outlook.close();
+        self.narrator.turn(None);
         info!(target: "sync", "stopped");
     }
 }

@@ -446,7 +446,12 @@ mod tests {
         let interval = secret.interval;
         let handle = Worker {
             id: 1,
-            cycle: Cycle::new(secret, vec![Arc::clone(&store) as Arc<dyn Store>], None),
+            cycle: Cycle::new(
+                secret,
+                vec![Arc::clone(&store) as Arc<dyn Store>],
+                Arc::default(),
+                None,
+            ),
             pacing: Pacing {
                 interval,
                 growth: crate::clock::Growth {

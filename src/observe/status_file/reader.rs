@@ -227,6 +227,7 @@ mod tests {
     use super::super::{LockAttempt, StatusFile, StatusLock};
     use super::*;
     use crate::clock::Tick;
+    use std::sync::Arc;
 
     struct Daemon {
         directory: tempfile::TempDir,
