@@ -18,6 +18,7 @@ mod outlook;
 mod pulse;
 mod schedule;
 mod signals;
+mod stack;
 mod state;
 mod supervisor;
 mod watch;

@@ -14,6 +14,7 @@ use super::cycle::{Cycle, Done, Trouble};
 use super::event::{Event, Report};
 use super::pulse::Pulse;
 use super::schedule::{Backoff, Pacing, Reason};
+use super::stack;
 use crate::clock::{Clock, Stop, StopSource, Tick, pause};
 use crate::failure::{ErrorType, Failure, REPORT, Retry};
 use crate::observe::trace::{self, Ids};
@@ -23,6 +24,9 @@ const STACK: usize = 256 * 1024;
 
 /// A secret that waits to be woken looks by itself after this time, should nobody wake it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+
+/// Before a sleep of so long the stack is given back: it costs some microseconds to have it again.
+const LONG_SLEEP: Duration = Duration::from_secs(5);
 
 /// What a worker can be told while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,6 +307,9 @@ impl Worker {
         stop: &Stop,
     ) -> bool {
         let woken = wake.unwrap_or_else(never);
+        if until.is_none_or(|at| at.since(self.clock.now()) >= LONG_SLEEP) {
+            stack::let_go();
+        }
         loop {
             let alarm = match until {
                 Some(at) if self.clock.now() >= at => return !stop.is_stopped(),
