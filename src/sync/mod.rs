@@ -6,6 +6,7 @@
 //! happened. Nothing flows back but commands.
 
 mod crew;
+mod crowd;
 mod cycle;
 mod event;
 mod facts;
