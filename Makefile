@@ -50,7 +50,8 @@ NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/n
         static \
         test \
         timeline \
-        tools
+        tools \
+        micro instructions instructions-store
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -67,6 +68,8 @@ help:
 	@echo 'make scale   what a secret costs, from 1 to 10,000 on one daemon'
 	@echo 'make timeline  what the server of a thousand secrets sees: docs/timeline.svg'
 	@echo 'make phases  tables and charts of docs/scaling.md, computed by the schedule itself'
+	@echo 'make micro   times of single pieces: a template, a commit, an answer, a plan'
+	@echo 'make instructions  their instructions, compared with tests/micro/instructions.json (needs valgrind)'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -271,6 +274,23 @@ $(TOOLS)/wrk/usr/bin/wrk:
 	@cd $(TOOLS)/wrk && { apt-get download -qq $(WRK_PACKAGES) || { apt-get update -qq && apt-get download -qq $(WRK_PACKAGES); }; } \
 	  >/dev/null 2>&1 && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done && rm -- *.deb \
 	  || echo 'make bench: `wrk` cannot be had: no floor of reads'
+# Pieces of the program's work, measured one by one. A package of its own, whose tools are not the program's; its
+# crates have the versions that the program's lock file names.
+MICRO := --manifest-path tests/micro/Cargo.toml
+
+tests/micro/Cargo.lock: Cargo.lock
+	@cp Cargo.lock $@
+
+micro: tests/micro/Cargo.lock
+	cargo bench $(MICRO) --target-dir target/micro
+
+# Counted is a program with the libc of the compiler, so that the machine's makes no difference. Built as the release
+# is, it shares what that has compiled; only the names stay in, which callgrind asks for.
+instructions instructions-store: tests/micro/Cargo.lock
+	@cargo fetch $(MICRO) --quiet
+	RUSTFLAGS='$(REMAP)' cargo rustc $(MICRO) --quiet --target-dir target --release --target $(MUSL) --bin instructions \
+	  -- -C strip=none
+	tests/micro/instructions.py target/$(MUSL)/release/instructions $(if $(findstring store,$@),--store)
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)
