@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use life::{CURRENT, DAY, HOUR, LEASE, Life, MINUTE, PROBES, SPECS, period};
 use secrets_sync::clock::Clock;
+use secrets_sync::config::Environment;
+use secrets_sync::plan::{self, Purpose};
 use simulation::{Asked, Mood, Process, Seen, alone};
 
 /// How often something that comes again after 90 to 100 % of its period comes in that time: on
@@ -67,6 +69,45 @@ fn sixty_days_without_drift_storm_or_growth() {
     // One before each end of 24 hours; 36 to 40 minutes apart in between.
     assert!((10..=11).contains(&logins), "{logins} logins");
     assert!((350..=405).contains(&renewals), "{renewals} renewals");
+    // What the log said at the start, of all but leases: those end sooner than their intervals.
+    let plan = plan::load_text(
+        "config.yaml".as_ref(),
+        life.config(),
+        &Environment::default(),
+        Purpose::Run,
+    )
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    let days = span.as_secs_f64() / DAY.as_secs_f64();
+    for store in ["default", "lab"] {
+        let specs = || SPECS.iter().filter(|spec| spec.store == store);
+        let leased = specs().filter(|spec| period(spec, spec.interval) != spec.interval);
+        let leased: f64 = leased
+            .map(|spec| DAY.as_secs_f64() / spec.interval.mul_f64(0.95).as_secs_f64())
+            .sum();
+        let counted: u32 = specs()
+            .filter(|spec| period(spec, spec.interval) == spec.interval)
+            .map(|spec| life.account.reads[spec.name] - reads[spec.name])
+            .sum();
+        let (counted, said) = (f64::from(counted) / days, plan.expected(store));
+        let reads = said.reads - leased;
+        println!("`{store}`: {counted:.1} reads a day, {reads:.1} expected");
+        assert!(
+            (counted - reads).abs() <= reads * 0.02 + 0.5,
+            "`{store}`: {counted} {reads}"
+        );
+        if store == "default" {
+            let counted = f64::from(renewals) / days;
+            println!(
+                "`{store}`: {counted:.1} renewals a day, {:.1} expected",
+                said.sessions
+            );
+            assert!(
+                (counted - said.sessions).abs() <= said.sessions * 0.05,
+                "{counted} {}",
+                said.sessions
+            );
+        }
+    }
     for store in ["default", "lab"] {
         let minutes = life.minutes(store, day, life.sim.now());
         let most = minutes.iter().max().unwrap();

@@ -12,6 +12,7 @@ mod collector;
 mod credentials;
 mod describe;
 mod diff;
+mod expected;
 mod load;
 mod model;
 mod outputs;
@@ -29,6 +30,7 @@ pub use collector::collector;
 pub use credentials::{CredentialProblem, inspect};
 pub use describe::{content, describe};
 pub use diff::{Diff, diff};
+pub use expected::{Expected, whole};
 pub use load::{load, load_text};
 pub use model::{
     Address, Auth, Credential, Demand, Interval, KvVersion, Layout, Notice, Output, Plan, Proxy,

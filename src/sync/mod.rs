@@ -6,6 +6,7 @@
 //! happened. Nothing flows back but commands.
 
 mod crew;
+mod crowd;
 mod cycle;
 mod event;
 mod facts;
@@ -18,6 +19,7 @@ mod outlook;
 mod pulse;
 mod schedule;
 mod signals;
+mod stack;
 mod state;
 mod supervisor;
 mod watch;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use log::{debug, error, info, warn};
 
+use super::crowd::Crowd;
 use super::event::Report;
 use super::state::Known;
 use crate::clock::Tick;
 use crate::failure::{ErrorType, Failure, Retry};
 use crate::observe::quiet::Quiet;
-use crate::plan::{Notice, Plan, SessionKey};
+use crate::plan::{Notice, Plan, SessionKey, whole};
 use crate::store::{BreakerState, StoreEvent};
 
 /// What is being repeated.
@@ -24,6 +25,11 @@ enum Subject {
     Notice(SessionKey, String),
 }
 
+/// What is said of many secrets at once, besides the classes of failures.
+const WARNING: &str = "warning";
+const CURRENT_AGAIN: &str = "the secret is current again";
+const RIGHT: &str = "the files are right as they are";
+
 /// As many paths are named in a line.
 const MOST_PATHS: usize = 50;
 
@@ -31,6 +37,7 @@ const MOST_PATHS: usize = 50;
 #[derive(Debug)]
 pub(super) struct Narrator {
     quiet: Quiet<Subject>,
+    crowd: Crowd,
 }
 
 impl Narrator {
@@ -38,6 +45,7 @@ impl Narrator {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut narrator = Self {
             quiet: Quiet::new(),
+            crowd: Crowd::default(),
         };
         narrator.make_room(plan);
         narrator
@@ -75,13 +83,21 @@ impl Narrator {
         let duration_ms = millis(*took);
         for warning in warnings {
             let subject = Subject::Warning(secret.to_owned(), warning.clone());
-            if self.quiet.note(subject, warning, now).is_some() {
+            if self.quiet.note(subject, warning, now).is_some()
+                && self
+                    .crowd
+                    .admits(store, WARNING, log::Level::Warn, secret, now)
+            {
                 warn!(target: "sync", secret, store; "{warning}");
             }
         }
-        if let Some(ended) = self.quiet.clear(&Subject::Secret(secret.to_owned()), now) {
+        if let Some(ended) = self.quiet.clear(&Subject::Secret(secret.to_owned()), now)
+            && self
+                .crowd
+                .admits(store, CURRENT_AGAIN, log::Level::Info, secret, now)
+        {
             info!(target: "sync", secret, store, failed_ms = millis(ended.after), failures = ended.repeated;
-                "the secret is current again");
+                "{CURRENT_AGAIN}");
         }
         let version = *version;
         if preview.is_some() {
@@ -89,8 +105,14 @@ impl Narrator {
         }
         if written.is_empty() {
             if known.last_success.is_none() {
+                if !self
+                    .crowd
+                    .admits(store, RIGHT, log::Level::Info, secret, now)
+                {
+                    return;
+                }
                 info!(target: "sync", secret, store, version, duration_ms, unchanged;
-                    "the files are right as they are");
+                    "{RIGHT}");
             } else {
                 debug!(target: "sync", secret, store, version, duration_ms, unchanged; "unchanged");
             }
@@ -120,6 +142,15 @@ impl Narrator {
             Retry::Backoff(_) => log::Level::Warn,
             Retry::Settled => log::Level::Error,
         };
+        if !self.crowd.admits(
+            &known.labels.store,
+            failure.error_type.as_str(),
+            level,
+            secret,
+            now,
+        ) {
+            return;
+        }
         log::log!(target: "sync", level,
             secret, store = *known.labels.store, path = *known.labels.vault_path,
             error = *failure.message, error_type = failure.error_type.as_str(), attempt,
@@ -127,6 +158,17 @@ impl Narrator {
             repeated = more_than_none(line.repeated),
             remedy = failure.remedy.as_deref();
             "{}", what_it_means(failure));
+    }
+
+    /// Tells how many lines were left out, once it is known (`None`: there will be no more).
+    pub(super) fn turn(&mut self, now: Option<Tick>) {
+        for others in self.crowd.over(now) {
+            let what = others.alike.what;
+            let is_class = ErrorType::ALL.iter().any(|class| class.as_str() == what);
+            log::log!(target: "sync", others.level, store = *others.alike.store,
+                error_type = is_class.then_some(what), left_out = others.lines, named = *others.named;
+                "{} more lines were left out (`{what}`): `secrets-sync status` has every secret", others.lines);
+        }
     }
 
     /// A worker that had stalled goes on.
@@ -237,11 +279,30 @@ fn state(failure: &Failure) -> String {
 /// What a failure means for the files of its secret.
 fn what_it_means(failure: &Failure) -> &'static str {
     match failure.error_type {
-        ErrorType::Stalled => "the secret is not being synced: its worker has stalled",
+        ErrorType::Stalled => "the secret could not be synced: its worker has stalled",
         _ if failure.is_halfway => {
             "the secret could not be synced; new content is in place already, not all is done"
         }
         _ => "the secret could not be synced; its files stay as they are",
+    }
+}
+
+/// What a plan means for its stores.
+pub(super) fn expectations(plan: &Plan) {
+    for store in &plan.stores {
+        let expected = plan.expected(&store.name);
+        let mut auth: Vec<_> = plan
+            .sessions
+            .iter()
+            .filter(|session| session.key.store == store.name)
+            .map(|session| session.auth.method())
+            .collect();
+        auth.sort_unstable();
+        auth.dedup();
+        info!(target: "store", store = *store.name, address = store.address.to_string(),
+            auth = auth.join(", "), requests_a_day = expected.requests(), reads_a_day = whole(expected.reads),
+            session_requests_a_day = whole(expected.sessions);
+            "the store will be asked about {} times a day", expected.requests());
     }
 }
 

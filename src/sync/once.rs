@@ -82,6 +82,7 @@ pub fn once(
     for event in store_events.try_iter() {
         pass.narrator.store(&event, clock.now());
     }
+    pass.narrator.turn(None);
     stores.close(close_time(daemon.shutdown_timeout));
     trace::end(trace::LAST_SPANS.min(daemon.shutdown_timeout));
     pass.finish()
