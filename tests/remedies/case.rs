@@ -74,11 +74,35 @@ pub(crate) fn fails(daemon: &Daemon, class: &str, part: &str) -> Told {
     };
     assert!(!told.remedy.is_empty(), "no remedy: {told:?}");
     assert!(told.remedy.chars().count() < 500, "long: {told:?}");
-    // The log says the same.
+    // What an operator sees, in the status and in the log, says the same.
+    let shown = status(daemon);
+    assert_eq!(
+        (&shown["error_type"], &shown["error"], &shown["remedy"]),
+        (&entry["error_type"], &entry["error"], &entry["remedy"]),
+        "{shown}"
+    );
     daemon.wait_for_log(SOON, |line| {
         line.has("error", &told.error) && line.has("remedy", &told.remedy)
     });
     told
+}
+
+/// The secret as `secrets-sync status --json` has it.
+#[track_caller]
+fn status(daemon: &Daemon) -> Value {
+    let mut command = process::command(env!("CARGO_BIN_EXE_secrets-sync").as_ref());
+    command
+        .args(["status", "--json", "--status-file"])
+        .arg(daemon.path("status.json"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = process::complete(command, SOON).unwrap();
+    let code = ended.status.and_then(|status| status.code());
+    assert_eq!(code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    let status: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let secrets = status["secrets"].as_array().unwrap();
+    let mine = secrets.iter().find(|secret| secret["name"] == "app");
+    mine.unwrap().clone()
 }
 
 /// Waits until it is in sync, which nobody does anything more for.
