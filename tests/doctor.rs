@@ -325,7 +325,8 @@ fn a_policy_that_lacks_a_line_is_mended_by_the_line_that_is_shown() {
     );
     let shown = remedy.clone();
     let line = remedy
-        .strip_prefix("add to a policy of the token: ")
+        .strip_prefix("allow it in a policy of the token: `")
+        .and_then(|line| line.strip_suffix('`'))
         .unwrap();
     site.bao
         .policy(&site.policy, &format!("{without}\n{line}\n"));
@@ -456,7 +457,7 @@ fn a_server_that_is_down_sealed_or_silent_is_told_and_holds_nothing_up() {
     let down = format!("address: 'http://127.0.0.1:{}', token: t", port.number());
     let found = Found::of(Daemon::new(&config(&down, "key: app")), 1);
     let remedy = found.one("connection", "connection refused", "fail");
-    assert!(remedy.contains("check that the server runs"), "{remedy}");
+    assert!(remedy.contains("start the server"), "{remedy}");
     found.one("login", "and 1 read: there is no connection", "skipped");
 
     let nowhere = "address: 'http://no-such-host.invalid:8200', token: t";

@@ -163,9 +163,11 @@ fn status_as_json_is_the_status_document_and_holds_what_was_promised() {
     assert_eq!(document["secret_count"], 1);
     assert_eq!(document["synced_count"], 1);
     assert!(document["config"]["error"].is_null());
+    assert_eq!(document["stores"].as_array().unwrap().len(), 1);
+    let store = &document["stores"][0];
     assert_eq!(
-        document["stores"],
-        json!([{ "name": "default", "breaker": "closed" }])
+        (&store["name"], &store["breaker"]),
+        (&json!("default"), &json!("closed"))
     );
     for time in [&document["started"], &document["config"]["loaded"]] {
         humantime::parse_rfc3339(time.as_str().unwrap()).unwrap();

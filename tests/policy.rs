@@ -335,6 +335,36 @@ secrets:
 }
 
 #[test]
+fn a_denial_in_a_namespace_below_names_the_line_for_the_policy_of_the_login() {
+    let bao = OpenBao::shared();
+    let team = unique("team");
+    let inner = bao.namespace(&team);
+    inner.enable_kv("kv", 2);
+    inner.kv2_put("kv", "b", &json!({ "x": "of the team" }));
+    let policy = unique("short");
+    bao.policy(&policy, "path \"nothing\" { capabilities = [\"read\"] }");
+    let token = bao.token(&[&policy], "1h", &json!(null));
+    let config = format!(
+        "secretStore: {{ address: {}, token: {token}, mountPath: kv, namespace: {team}, authNamespace: '' }}
+secrets: [{{ name: b, key: b, files: [{{ path: '@DIR@/b', field: x }}] }}]\n",
+        bao.address()
+    );
+    let once = |status| {
+        Daemon::new(&config)
+            .status(status)
+            .any_stderr()
+            .run(&["run", "--once"])
+    };
+    let told = once(1).stderr;
+    let (_, rest) = told
+        .split_once("help: allow it in a policy of the token: `")
+        .expect(&told);
+    let (line, _) = rest.split_once('`').unwrap();
+    bao.policy(&policy, line);
+    assert_eq!(once(0).read("b"), "of the team");
+}
+
+#[test]
 fn what_no_policy_can_allow_is_told() {
     let done = Daemon::new(
         "secretStore: { address: 'http://127.0.0.1:1', token: t, authNamespace: a }

@@ -338,3 +338,48 @@ fn the_notices_are_those_of_the_crates_that_are_linked() {
         assert!(kept.contains(crate_name), "{crate_name}");
     }
 }
+
+/// Of crates that run futures, or bring what does.
+const RUNTIMES: [&str; 14] = [
+    "actix-rt",
+    "async-executor",
+    "async-global-executor",
+    "async-io",
+    "async-std",
+    "glommio",
+    "hyper",
+    "hyper-util",
+    "monoio",
+    "reqwest",
+    "smol",
+    "tokio",
+    "tokio-util",
+    "tonic",
+];
+
+#[test]
+fn no_async_runtime_is_in_the_tree() {
+    let said = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    let tree = String::from_utf8(said.stdout).unwrap();
+    let crates: std::collections::BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(
+        crates.contains("opentelemetry_sdk") && crates.len() > 100,
+        "{crates:?}"
+    );
+    for runtime in RUNTIMES {
+        assert!(!crates.contains(runtime), "{runtime} is in the tree");
+    }
+}

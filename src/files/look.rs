@@ -16,7 +16,7 @@ use super::sys::{self, Node};
 use super::walk::{self, Directory};
 
 /// How a file shall look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Look {
     pub mode: u32,
     pub uid: u32,
@@ -64,11 +64,10 @@ impl Verdict {
 /// The regular file of that name, or `None`; anything else is refused. Opens nothing.
 pub(super) fn look(dir: &Directory, name: &OsStr, path: &Path) -> Result<Option<Node>, WriteError> {
     let error = |errno| WriteError::os(Step::LookAt, path, errno);
-    let fd = match sys::open_node(&dir.fd, name) {
+    let node = match sys::named_node(&dir.fd, name) {
         Err(Errno::NOENT) => return Ok(None),
         result => result.map_err(error)?,
     };
-    let node = sys::node(&fd).map_err(error)?;
     if node.kind == FileType::RegularFile {
         return Ok(Some(node));
     }
@@ -78,7 +77,9 @@ pub(super) fn look(dir: &Directory, name: &OsStr, path: &Path) -> Result<Option<
         format!("it is {}, not a regular file", walk::kind(node.kind)),
     );
     let left_over = node.kind == FileType::Symlink
-        && sys::read_link(&fd).is_ok_and(|text| Path::new(&text).starts_with(super::name::DATA));
+        && sys::open_node(&dir.fd, name)
+            .and_then(|fd| sys::read_link(&fd))
+            .is_ok_and(|text| Path::new(&text).starts_with(super::name::DATA));
     let shown = shown(path);
     Err(refused.with_help(if left_over {
         format!("it is a link of `layout: directory`: remove it (`rm {shown}`), or set that layout")

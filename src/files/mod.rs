@@ -14,6 +14,7 @@ mod in_place;
 mod look;
 mod name;
 mod owner;
+mod proofs;
 mod separate;
 mod stage;
 mod sweep;
@@ -26,6 +27,7 @@ mod writer;
 
 pub use error::WriteError;
 pub use owner::{parse_group, parse_user};
+pub use proofs::Proofs;
 pub use sweep::{Swept, sweep};
 pub use target::{Mode, Target, TargetPath};
 /// The directory, reached by a trusted way, as a handle that only names it; what is missing is

@@ -55,9 +55,14 @@ impl<'dir> Staged<'dir> {
         Ok(staged)
     }
 
-    /// Writes and syncs the content.
-    pub(super) fn fill(&self, bytes: &[u8], path: &Path) -> Result<(), WriteError> {
-        fill(&self.fd, bytes, path)
+    /// Writes the content.
+    pub(super) fn write(&self, bytes: &[u8], path: &Path) -> Result<(), WriteError> {
+        write(&self.fd, bytes, path)
+    }
+
+    /// Syncs it.
+    pub(super) fn sync(&self, path: &Path) -> Result<(), WriteError> {
+        sync(&self.fd, path)
     }
 
     /// Whether it has its target's name now.
@@ -122,6 +127,14 @@ pub(super) fn give(fd: &OwnedFd, node: &Node, look: Look, path: &Path) -> Result
 
 /// Writes and syncs the content of a new file.
 pub(super) fn fill(fd: &OwnedFd, bytes: &[u8], path: &Path) -> Result<(), WriteError> {
-    sys::write_all(fd, bytes).map_err(|errno| WriteError::os(Step::Write, path, errno))?;
+    write(fd, bytes, path)?;
+    sync(fd, path)
+}
+
+fn write(fd: &OwnedFd, bytes: &[u8], path: &Path) -> Result<(), WriteError> {
+    sys::write_all(fd, bytes).map_err(|errno| WriteError::os(Step::Write, path, errno))
+}
+
+fn sync(fd: &OwnedFd, path: &Path) -> Result<(), WriteError> {
     sys::sync(fd).map_err(|errno| WriteError::os(Step::Sync, path, errno))
 }

@@ -4,10 +4,11 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{
-    self, AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Gid, Mode, OFlags, Statx,
-    StatxAttributes, StatxFlags, Uid,
+    self, AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags,
+    Statx, StatxAttributes, StatxFlags, Uid,
 };
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process;
@@ -33,7 +34,7 @@ pub(super) struct Node {
 }
 
 /// Device and inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NodeId(u32, u32, u64);
 
 impl From<Statx> for Node {
@@ -86,6 +87,21 @@ fn open(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: u32) -> Result<OwnedFd
 pub(super) fn open_root() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     call("open_root", || fs::open("/", flags, Mode::empty()))
+}
+
+/// The same of a directory that is reached by no link. What fails may go well in single steps: with a link
+/// that may be followed, before Linux 5.6, or where a filter of system calls does not know the call.
+pub(super) fn open_way(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    call("open_way", || {
+        fs::openat2(
+            fs::CWD,
+            path,
+            flags,
+            Mode::empty(),
+            ResolveFlags::NO_SYMLINKS,
+        )
+    })
 }
 
 /// A directory as a place: needs no read permission, cannot be read or synced. `NOTDIR` for a
@@ -143,9 +159,18 @@ pub(super) fn make_directory(dir: &OwnedFd, name: &OsStr, mode: u32) -> Result<(
 
 /// What a handle is.
 pub(super) fn node(fd: &OwnedFd) -> Result<Node> {
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-    call("node", || fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)).map(Node::from)
+    call("node", || fs::statx(fd, c"", AtFlags::EMPTY_PATH, SEEN)).map(Node::from)
 }
+
+/// What has that name: a link itself.
+pub(super) fn named_node(dir: &OwnedFd, name: &OsStr) -> Result<Node> {
+    call("named_node", || {
+        fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, SEEN)
+    })
+    .map(Node::from)
+}
+
+const SEEN: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
 
 /// What the link behind a handle of [`open_node`] says.
 pub(super) fn read_link(fd: &OwnedFd) -> Result<OsString> {

@@ -70,7 +70,14 @@ impl Directory {
     }
 }
 
+/// All in one call where no link is on the way and nothing is to be made, which is nearly always; what fails is
+/// done, or explained, step by step.
 fn walk(path: &Path, make: bool) -> Result<Option<Directory>, WriteError> {
+    let way = sys::open_way(path).and_then(|fd| Ok((sys::node(&fd)?, fd)));
+    if let Ok((node, fd)) = way {
+        let path = path.to_owned();
+        return Ok(Some(Directory { fd, node, path }));
+    }
     let mut at = root()?;
     let mut todo = components(path);
     let mut links = 0;

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{Step, shown};
 use super::look::{Look, Memory, Verdict};
-use super::{Target, WriteError, generation, name, separate, target};
+use super::{Proofs, Target, WriteError, generation, name, separate, target};
 use crate::secret::SecretBytes;
 
 /// Writes the files of one secret, as a group. Owned by the secret's worker.
@@ -15,6 +16,7 @@ pub struct Writer {
     targets: Vec<Target>,
     directory: bool,
     state: State,
+    proofs: Arc<Proofs>,
     /// Files of each `dir` that this writer knows a field of.
     known: BTreeSet<(usize, String)>,
 }
@@ -85,8 +87,15 @@ impl Writer {
             targets,
             directory,
             state: State::default(),
+            proofs: Arc::default(),
             known: BTreeSet::new(),
         }
+    }
+
+    /// What others have shown about a directory since it was made holds for this one, too.
+    #[must_use]
+    pub fn sharing(self, proofs: Arc<Proofs>) -> Self {
+        Self { proofs, ..self }
     }
 
     /// The targets it was made for.
@@ -106,7 +115,7 @@ impl Writer {
         if self.directory {
             generation::prove(&self.targets)
         } else {
-            separate::prove(&self.targets)
+            separate::prove(&self.targets, &self.proofs)
         }
     }
 

@@ -167,7 +167,7 @@ impl Bucket {
 }
 
 /// The last line against loops of ours: at most twice what the plan's intervals need and 20 a
-/// second, in bursts of two requests for every read in the plan (2 at least).
+/// second, in bursts of two requests for every read in the plan and two for a login.
 #[derive(Debug)]
 pub struct RateLimit {
     limited: Mutex<Limited>,
@@ -254,7 +254,8 @@ impl RateLimit {
 fn limits(demand: Demand) -> (f64, f64) {
     #[allow(clippy::cast_precision_loss)] // a few thousand at most
     let reads = demand.reads as f64;
-    (demand.rate.mul_add(2.0, 20.0), (reads * 2.0).max(2.0))
+    // A login asks twice (for the token, and what it is), before the first read.
+    (demand.rate.mul_add(2.0, 20.0), reads.mul_add(2.0, 2.0))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -380,9 +381,14 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_twice_the_plan_and_twenty_and_the_burst_two_a_read() {
+    fn the_rate_is_twice_the_plan_and_twenty_and_the_burst_two_a_read_and_a_login() {
         let demand = |rate, reads| limits(Demand { rate, reads });
-        assert_eq!(demand(0.5, 100), (21.0, 200.0));
+        assert_eq!(demand(0.5, 100), (21.0, 202.0));
+        assert_eq!(
+            demand(0.5, 1),
+            (21.0, 4.0),
+            "a login and a read wait for nothing"
+        );
         assert_eq!(demand(0.0, 0), (20.0, 2.0));
     }
 
@@ -449,7 +455,7 @@ mod tests {
             },
             clock.now(),
         ));
-        for _ in 0..10 {
+        for _ in 0..12 {
             limit.acquire(&clock, &Stop::never()).unwrap();
         }
         let threads: Vec<_> = (0..3)
@@ -463,6 +469,6 @@ mod tests {
         for thread in threads {
             assert_eq!(thread.join().unwrap(), Ok(()));
         }
-        assert_eq!(lock(&limit.limited).bucket.tokens, 7.0);
+        assert_eq!(lock(&limit.limited).bucket.tokens, 9.0);
     }
 }

@@ -15,6 +15,7 @@ use super::schedule::Pacing;
 use super::worker::{Policy, Worker, WorkerHandle};
 use crate::clock::{Clock, Tick};
 use crate::failure::{ErrorType, Failure, MORE_THREADS, Retry};
+use crate::files::Proofs;
 use crate::plan::{Daemon, Plan, Secret};
 use crate::store::{Store, Stores};
 
@@ -37,6 +38,8 @@ pub(super) struct Crew {
     daemon: Arc<Daemon>,
     events: Sender<Event>,
     next_id: u64,
+    /// Of those that start now.
+    proofs: Arc<Proofs>,
     working: HashMap<String, Member>,
     leaving: Leaving,
 }
@@ -54,9 +57,15 @@ impl Crew {
             daemon,
             events,
             next_id: 1,
+            proofs: Arc::default(),
             working: HashMap::new(),
             leaving: Leaving::default(),
         }
+    }
+
+    /// Whoever starts from now on shows its directories anew: who started before did so long ago.
+    pub(super) fn forget_proofs(&mut self) {
+        self.proofs = Arc::default();
     }
 
     /// Starts a worker for the secret; it waits for leaving ones that write the same files.
@@ -76,7 +85,12 @@ impl Crew {
         self.next_id += 1;
         let worker = Worker {
             id,
-            cycle: Cycle::new(Arc::clone(secret), stores_of(secret, stores)?, preview),
+            cycle: Cycle::new(
+                Arc::clone(secret),
+                stores_of(secret, stores)?,
+                Arc::clone(&self.proofs),
+                preview,
+            ),
             pacing: Pacing::new(secret.interval, &self.daemon),
             policy,
             budget: budget(secret, plan),
@@ -86,6 +100,7 @@ impl Crew {
             trace: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
+            stack: None,
         };
         let handle = worker.spawn().map_err(|error| {
             Failure::new(
@@ -345,7 +360,7 @@ mod tests {
         let clock = ManualClock::new();
         let handle = Worker {
             id,
-            cycle: Cycle::new(Arc::clone(&secret), Vec::new(), None),
+            cycle: Cycle::new(Arc::clone(&secret), Vec::new(), Arc::default(), None),
             pacing: Pacing::new(
                 secret.interval,
                 &crate::config::daemon_settings(&crate::config::Environment::default()).unwrap(),
@@ -358,6 +373,7 @@ mod tests {
             trace: None,
             clock: Arc::new(clock),
             events: crossbeam_channel::unbounded().0,
+            stack: None,
         }
         .spawn()
         .unwrap();

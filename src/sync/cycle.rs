@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 use super::pulse::Pulse;
 use crate::clock::{Clock, Stop, Tick};
 use crate::failure::{ErrorType, Failure, Retry};
-use crate::files::{NewFile, WriteError, Writer};
+use crate::files::{NewFile, Proofs, WriteError, Writer};
 use crate::observe::trace::{self, Span};
 use crate::plan::{Layout, Secret};
 use crate::printable::brief;
@@ -28,6 +28,7 @@ pub(super) struct Cycle {
     secret: Arc<Secret>,
     stores: Vec<Arc<dyn Store>>,
     writer: Writer,
+    proofs: Arc<Proofs>,
     proved: bool,
     preview: Option<Preview>,
 }
@@ -56,17 +57,19 @@ pub(super) struct Trouble {
 }
 
 impl Cycle {
-    /// `stores`: one for each source, in order.
+    /// `stores`: one for each source, in order; `proofs`: of all that start with it.
     #[must_use]
     pub(super) fn new(
         secret: Arc<Secret>,
         stores: Vec<Arc<dyn Store>>,
+        proofs: Arc<Proofs>,
         preview: Option<Preview>,
     ) -> Self {
         Self {
-            writer: writer(&secret),
+            writer: writer(&secret).sharing(Arc::clone(&proofs)),
             secret,
             stores,
+            proofs,
             proved: false,
             preview,
         }
@@ -109,7 +112,7 @@ impl Cycle {
 
     /// Forgets what a broken cycle may have left half done in memory.
     pub(super) fn start_afresh(&mut self) {
-        self.writer = writer(&self.secret);
+        self.writer = writer(&self.secret).sharing(Arc::clone(&self.proofs));
         self.proved = false;
     }
 

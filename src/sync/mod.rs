@@ -19,6 +19,7 @@ mod outlook;
 mod pulse;
 mod schedule;
 mod signals;
+mod stack;
 mod state;
 mod supervisor;
 mod watch;

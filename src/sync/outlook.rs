@@ -133,6 +133,7 @@ impl Outlook {
         }
         let line = summary(&document);
         let is_new = line != summary(&self.shown) || self.shown.schema == 0;
+        // One for all who show it: of thousands of secrets it has a megabyte.
         let document = Arc::new(document);
         self.board.publish(Arc::clone(&document));
         self.shown = document;

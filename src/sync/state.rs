@@ -74,6 +74,8 @@ pub(super) struct Known {
     pub(super) expires: Option<Tick>,
     /// Written (or found right) since start.
     written: bool,
+    /// What its series of staleness says; `None` before there is one.
+    stale_told: Option<Duration>,
     /// What it was before it stalled.
     before_stall: Option<(Standing, Option<Failure>)>,
 }
@@ -273,6 +275,7 @@ impl Known {
             failure: None,
             expires: None,
             written: false,
+            stale_told: None,
             before_stall: None,
         }
     }
@@ -359,6 +362,12 @@ impl Known {
             return Duration::ZERO;
         }
         now.since(self.last_success.map_or(self.since, |(tick, _)| tick))
+    }
+
+    /// The same, where it is another than the last time: nearly always nothing, each second for every secret.
+    pub(super) fn stale_news(&mut self, now: Tick) -> Option<Duration> {
+        let stale = self.stale(now);
+        (self.stale_told.replace(stale) != Some(stale)).then_some(stale)
     }
 
     fn next_reason(&self, stores: &[StoreStatus]) -> Option<&'static str> {
@@ -775,5 +784,9 @@ mod tests {
         fold(&mut state, 1, &good(None), 20);
         fold(&mut state, 1, &bad(), 30);
         assert_eq!(state.secrets()[0].stale(at(50)), Duration::from_secs(30));
+        let known = &mut state.secrets_mut()[0];
+        let told: Vec<_> = [50, 50, 51].map(|now| known.stale_news(at(now))).into();
+        let seconds = |count| Some(Duration::from_secs(count));
+        assert_eq!(told, [seconds(30), None, seconds(31)]);
     }
 }

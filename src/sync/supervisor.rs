@@ -37,7 +37,8 @@ const TURN: Duration = Duration::from_secs(1);
 const SLEPT: Duration = Duration::from_secs(5);
 
 /// A changing state is shown at most this often; a large one less often, since all of it is made
-/// anew each time.
+/// anew each time. Where no secret stands otherwise than before, but for times and versions, the longest
+/// will do: the status file is not written more often.
 const SHOW: Duration = Duration::from_millis(50);
 const SHOW_EACH: Duration = Duration::from_micros(100);
 const SHOW_MOST: Duration = Duration::from_secs(1);
@@ -96,9 +97,13 @@ pub struct Supervisor {
     woken: Tick,
     /// The state changed and is to be shown.
     changed_since: Option<Tick>,
+    /// It is more than times and versions.
+    is_news: bool,
     shown: Tick,
     /// The stores as they were shown.
     shown_stores: Vec<StoreStatus>,
+    /// They stood otherwise at the last turn.
+    differs: bool,
 }
 
 impl Supervisor {
@@ -131,8 +136,10 @@ impl Supervisor {
             turned: now,
             woken: Tick::default(),
             changed_since: Some(now),
+            is_news: true,
             shown: Tick::default(),
             shown_stores: Vec::new(),
+            differs: false,
             file: start.file,
             environment: start.environment,
             daemon: start.daemon,
@@ -216,22 +223,23 @@ impl Supervisor {
         for index in due {
             self.start_worker(index);
         }
-        let secrets = self.state.secrets().iter();
-        // Of the others it was set to zero at their success.
-        for known in secrets.filter(|known| known.standing != Standing::InSync) {
-            self.outlook
-                .metrics()
-                .stale(&known.labels, known.stale(now));
+        for known in self.state.secrets_mut() {
+            if let Some(stale) = known.stale_news(now) {
+                self.outlook.metrics().stale(&known.labels, stale);
+            }
         }
         let stores = self.stores.status();
         self.show_stores(&stores);
         let noticed = self.outlook.turn(now);
-        // A lease on disk ends without an event, and a token is renewed without one.
+        // A token is renewed, and requests queue, without an event. What has passed by the next turn is
+        // not worth another document.
+        let differed = std::mem::replace(&mut self.differs, stores != self.shown_stores);
+        // A lease on disk ends without an event.
         if noticed
-            || stores != self.shown_stores
+            || (differed && self.differs)
             || self.state.is_ready(now) != self.outlook.shows_ready()
         {
-            self.changed_since.get_or_insert(now);
+            self.news(now);
         }
     }
 
@@ -241,6 +249,7 @@ impl Supervisor {
         }
         self.turned = now;
         let just_woken = now.since(self.woken) < SLEPT;
+        let mut news = false;
         for known in self.state.secrets_mut() {
             let is_late = self.crew.is_late(&known.secret.name, now);
             let failure = (is_late && !just_woken).then(|| stalled(&known.secret));
@@ -251,14 +260,14 @@ impl Supervisor {
                 self.outlook
                     .metrics()
                     .failed(&known.labels, failure.error_type);
-                self.changed_since.get_or_insert(now);
+                news = true;
             } else if !is_late && known.unstall() {
                 self.narrator.goes_on(known);
-                self.outlook
-                    .metrics()
-                    .stale(&known.labels, known.stale(now));
-                self.changed_since.get_or_insert(now);
+                news = true;
             }
+        }
+        if news {
+            self.news(now);
         }
     }
 
@@ -288,7 +297,7 @@ impl Supervisor {
                 .failed(&known.labels, failure.error_type);
             known.fail(failure, Some(next), Reason::Thread, 1);
         }
-        self.changed_since.get_or_insert(now);
+        self.news(now);
     }
 
     fn event(&mut self, event: &Event) {
@@ -336,11 +345,20 @@ impl Supervisor {
             _ => Vec::new(),
         };
         let attempt = known.attempt(&event.report, &stores, now, wall);
+        let goes_on_well = known.standing == Standing::InSync
+            && matches!(event.report, Report::Synced { expires: None, .. });
         known.fold(&event.report, now, wall);
         if let Some(attempt) = attempt {
             self.outlook.attempt(&known.labels.secret, &attempt);
         }
         self.changed_since.get_or_insert(now);
+        self.is_news |= !goes_on_well;
+    }
+
+    /// The state is another, and is to be shown soon.
+    fn news(&mut self, now: Tick) {
+        self.changed_since.get_or_insert(now);
+        self.is_news = true;
     }
 
     fn store_event(&mut self, event: &StoreEvent) {
@@ -352,7 +370,7 @@ impl Supervisor {
         {
             self.metrics().breaker(store, *state);
         }
-        self.changed_since.get_or_insert(now);
+        self.news(now);
     }
 
     fn show_stores(&self, stores: &[StoreStatus]) {
@@ -373,6 +391,9 @@ impl Supervisor {
     }
 
     fn show_every(&self) -> Duration {
+        if !self.is_news {
+            return SHOW_MOST;
+        }
         let secrets = u32::try_from(self.plan.secrets.len()).unwrap_or(u32::MAX);
         SHOW_EACH.saturating_mul(secrets).clamp(SHOW, SHOW_MOST)
     }
@@ -383,6 +404,7 @@ impl Supervisor {
             return;
         }
         self.changed_since = None;
+        self.is_news = false;
         self.shown = now;
         let stores = self.stores.status();
         self.show_stores(&stores);
@@ -391,6 +413,7 @@ impl Supervisor {
         self.state.set_notices(self.outlook.notices());
         let document = self.state.document(&stores, now, self.clock.wall());
         self.shown_stores = stores;
+        self.differs = false;
         self.outlook.show(document, now);
     }
 
@@ -448,7 +471,7 @@ impl Supervisor {
             Err(problems) => self.refuse(problems.to_string().trim_end()),
         }
         self.outlook.reloaded();
-        self.changed_since.get_or_insert(now);
+        self.news(now);
     }
 
     fn refuse(&mut self, why: &str) {
@@ -480,6 +503,7 @@ impl Supervisor {
         self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();
+        self.crew.forget_proofs();
         futexes::make_room(self.plan.secrets.len());
         for index in 0..self.plan.secrets.len() {
             if self

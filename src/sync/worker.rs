@@ -14,6 +14,7 @@ use super::cycle::{Cycle, Done, Trouble};
 use super::event::{Event, Report};
 use super::pulse::Pulse;
 use super::schedule::{Backoff, Pacing, Reason};
+use super::stack::Stack;
 use crate::clock::{Clock, Stop, StopSource, Tick, pause};
 use crate::failure::{ErrorType, Failure, REPORT, Retry};
 use crate::observe::trace::{self, Ids};
@@ -23,6 +24,9 @@ const STACK: usize = 256 * 1024;
 
 /// A secret that waits to be woken looks by itself after this time, should nobody wake it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+
+/// Who sleeps for so long gives its stack back: to have its pages again takes some microseconds.
+const LONG_SLEEP: Duration = Duration::from_secs(60);
 
 /// What a worker can be told while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub(super) struct Worker {
     pub(super) clock: Arc<dyn Clock>,
     /// Whom to tell.
     pub(super) events: Sender<Event>,
+    /// Its thread's, once that runs.
+    pub(super) stack: Option<Stack>,
 }
 
 /// The supervisor's end of a worker.
@@ -139,6 +145,7 @@ impl Worker {
     }
 
     fn run(mut self, inbox: &Receiver<Command>, stop: &Stop, pulse: &Pulse) {
+        self.stack = Some(Stack::of_this_thread(STACK));
         // One that hangs in its write makes this one late, and seen to be.
         pulse.waiting(self.clock.now() + self.budget);
         for predecessor in &self.after {
@@ -172,7 +179,9 @@ impl Worker {
         }
     }
 
-    /// One cycle; a panic in it is a failure of this secret and of nothing else.
+    /// One cycle; a panic in it is a failure of this secret and of nothing else. Not a part of the frame that
+    /// sleeps, of which there are thousands.
+    #[inline(never)]
     fn attempt(&mut self, stop: &Stop, pulse: &Pulse) -> Result<Done, Trouble> {
         let cycle = &mut self.cycle;
         let clock = &*self.clock;
@@ -303,6 +312,11 @@ impl Worker {
         stop: &Stop,
     ) -> bool {
         let woken = wake.unwrap_or_else(never);
+        if until.is_none_or(|at| at.since(self.clock.now()) >= LONG_SLEEP)
+            && let Some(stack) = self.stack
+        {
+            stack.release();
+        }
         loop {
             let alarm = match until {
                 Some(at) if self.clock.now() >= at => return !stop.is_stopped(),
@@ -432,7 +446,12 @@ mod tests {
         let interval = secret.interval;
         let handle = Worker {
             id: 1,
-            cycle: Cycle::new(secret, vec![Arc::clone(&store) as Arc<dyn Store>], None),
+            cycle: Cycle::new(
+                secret,
+                vec![Arc::clone(&store) as Arc<dyn Store>],
+                Arc::default(),
+                None,
+            ),
             pacing: Pacing {
                 interval,
                 growth: crate::clock::Growth {
@@ -449,6 +468,7 @@ mod tests {
             trace: None,
             clock: Arc::new(clock.clone()),
             events: sender,
+            stack: None,
         }
         .spawn()
         .unwrap();

@@ -54,6 +54,7 @@ impl Daemon {
     }
 
     fn writes(self, document: &StatusDocument) -> Self {
+        let document = Arc::new(document.clone());
         let mut file = StatusFile::new(self.path());
         let document = Arc::new(document.clone());
         for second in 0..2 {

@@ -118,12 +118,12 @@ fn waits(times: &[Instant]) -> Vec<Duration> {
 }
 
 /// The contract's last line: a rate limit for each store (twice what the plan's intervals need, and 20
-/// a second), in bursts of two requests for every read in the plan; full again when the breaker
+/// a second), in bursts of two requests for every read in the plan and two for a login; full again when the breaker
 /// closes, which it did `closings` times. Holds between any two of these requests.
 #[track_caller]
 pub fn check_bound(what: &str, times: &[Instant], reads: usize, need: f64, closings: usize) {
     let number = |count: usize| f64::from(u32::try_from(count).unwrap());
-    let (rate, burst) = (need.mul_add(2.0, 20.0), number(reads * 2).max(2.0));
+    let (rate, burst) = (need.mul_add(2.0, 20.0), number(reads * 2 + 2));
     let mut times = times.to_vec();
     times.sort();
     for (first, one) in times.iter().enumerate() {

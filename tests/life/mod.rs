@@ -174,7 +174,7 @@ impl Life {
             .map(|interval| 1.0 / interval.as_secs_f64())
             .sum();
         let per_minute = (2.0 * rate + 20.0) * 60.0;
-        per_minute as u32 + 2 * 2 * u32::try_from(mine().count()).unwrap()
+        per_minute as u32 + 2 * (2 + 2 * u32::try_from(mine().count()).unwrap())
     }
 
     /// So many secrets, each once, and what a session may need at the same time.

@@ -104,7 +104,7 @@ fn under_faults_and_reloads_nothing_grows_nothing_is_wrong_and_nothing_stays_sta
     after.assert_no_more_than(&before);
     // The contract's bound, without the refill that it allows after each outage.
     let reads = strain::NUMBER as f64;
-    let lowest = Bucket::lowest(&requests, 2.0 * reads + 20.0, 2.0 * reads);
+    let lowest = Bucket::lowest(&requests, 2.0 * reads + 20.0, 2.0 * reads + 2.0);
     println!(
         "measured: of {} requests in reserve, {lowest:.0} were left at the least",
         2.0 * reads

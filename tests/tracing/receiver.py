@@ -4,7 +4,7 @@
 It prints the port that it listens on, then a line of JSON for each request: what it holds, or
 `{"fault": …}`. With `--discard` it reads requests, takes all of them, and says nothing (for
 measurements). With `--tls CERT KEY CA` it speaks TLS, with those alone who show a certificate of that
-authority. It ends with its standard input.
+authority. It ends with its standard input, unless it discards.
 """
 
 import base64
@@ -154,6 +154,8 @@ def main():
         context.verify_mode = ssl.CERT_REQUIRED
         server.socket = context.wrap_socket(server.socket, server_side=True)
     print(server.server_address[1], flush=True)
+    if DISCARD:
+        server.serve_forever()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
     os._exit(0)

@@ -1,13 +1,13 @@
 //! What was found: a verdict a check, for people as it comes, for programs at the end.
 
-use std::io::IsTerminal as _;
-
 use serde::Serialize;
 
 use crate::cli::console;
 use crate::cli::exit::Exit;
+use crate::cli::status::look::Look;
 use crate::config::Environment;
 use crate::failure::{ErrorType, Failure};
+use crate::observe::view::Tone;
 use crate::printable::printable;
 
 /// What to do where a server or the way to it is in trouble, and nothing tells which.
@@ -90,7 +90,7 @@ impl Check {
 /// All that was found so far.
 pub(super) struct Report {
     json: bool,
-    colour: bool,
+    look: Look,
     groups: Vec<(String, Vec<Check>)>,
     printed: Exit,
 }
@@ -110,14 +110,11 @@ struct Line<'a> {
 }
 
 impl Report {
-    /// None yet. Colours on a terminal that knows them, unless `NO_COLOR` is set.
+    /// None yet.
     pub(super) fn new(json: bool, environment: &Environment) -> Self {
-        let terminal = environment.get_non_empty("TERM");
         Self {
             json,
-            colour: std::io::stdout().is_terminal()
-                && environment.get_non_empty("NO_COLOR").is_none()
-                && terminal.is_some_and(|terminal| terminal != "dumb"),
+            look: Look::of_stdout(environment),
             groups: Vec::new(),
             printed: Exit::Success,
         }
@@ -131,10 +128,7 @@ impl Report {
         }
         if !self.json {
             let first = if self.groups.is_empty() { "" } else { "\n" };
-            self.print(&format!(
-                "{first}{}",
-                show(&group, &checks, &|verdict| self.word(verdict))
-            ));
+            self.print(&format!("{first}{}", show(&group, &checks, self.look)));
         }
         self.groups.push((group, checks));
     }
@@ -183,28 +177,25 @@ impl Report {
             self.printed = Exit::Failure;
         }
     }
+}
 
-    /// Colour says nothing that the word does not.
-    fn word(&self, verdict: Verdict) -> String {
-        let (word, code) = match verdict {
-            Verdict::Ok => ("ok     ", "32"),
-            Verdict::Warning => ("warning", "33"),
-            Verdict::Fail => ("fail   ", "31"),
-            Verdict::Skipped => ("skipped", "2"),
-        };
-        if self.colour {
-            format!("\u{1b}[{code}m{word}\u{1b}[0m")
-        } else {
-            word.to_owned()
+impl Verdict {
+    /// As wide as the widest.
+    fn word(self, look: Look) -> String {
+        match self {
+            Self::Ok => look.paint(Tone::Good, "ok     "),
+            Self::Warning => look.paint(Tone::Waiting, "warning"),
+            Self::Fail => look.paint(Tone::Bad, "fail   "),
+            Self::Skipped => "skipped".to_owned(),
         }
     }
 }
 
-fn show(group: &str, checks: &[Check], word: &dyn Fn(Verdict) -> String) -> String {
-    let mut text = format!("{}\n", printable(group));
+fn show(group: &str, checks: &[Check], look: Look) -> String {
+    let mut text = format!("{}\n", look.bold(&printable(group)));
     for check in checks {
         let message = printable(&check.message);
-        text.push_str(&format!("  {}  {message}\n", word(check.verdict)));
+        text.push_str(&format!("  {}  {message}\n", check.verdict.word(look)));
         if let Some(remedy) = &check.remedy {
             text.push_str(&format!("           help: {}\n", printable(remedy)));
         }
@@ -224,9 +215,8 @@ mod tests {
             Check::fail("c", "broken"),
             Check::skipped("d", "not looked at"),
         ];
-        let report = Report::new(false, &Environment::default());
         assert_eq!(
-            show("a group", &checks, &|verdict| report.word(verdict)),
+            show("a group", &checks, Look::default()),
             "\
 a group
   ok       fine

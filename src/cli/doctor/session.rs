@@ -10,7 +10,7 @@ use super::report::Check;
 use crate::clock::{Stop, SystemClock};
 use crate::failure::ErrorType;
 use crate::plan::{Auth, Daemon, KvVersion, Plan, Secret, SessionPlan, Source, StorePlan};
-use crate::store::vault::policy::{asked_path, read_rule, upkeep_rules};
+use crate::store::vault::policy::{Rule, asked_path, upkeep_rules};
 use crate::store::vault::{LEFT_FOR_THE_DAEMON, VaultStore};
 use crate::store::{Mode, Store as _, StoreError, StoreEvent, Stores};
 
@@ -227,7 +227,7 @@ impl Round<'_> {
         let lacking: Vec<String> = upkeep
             .iter()
             .filter(|rule| !allows(capabilities.get(&rule.path), rule.capability))
-            .map(crate::store::vault::policy::Rule::line)
+            .map(Rule::line)
             .collect();
         let is_root = capabilities.values().flatten().any(|it| it == "root");
         let policies = self.store.policies(&session.key, &Stop::never());
@@ -337,25 +337,11 @@ fn judge(
     let failure = &error.failure;
     let mut text = format!("{name}: {}", failure.message);
     let mut remedy = Check::failed(KIND, failure).remedy;
-    let rule = read_rule(source);
     if failure.error_type == ErrorType::Denied {
-        let has = asked_path(source).and_then(|path| capabilities.as_ref()?.get(&path).cloned());
-        match (rule, has) {
-            (None, _) => {
-                remedy = Some(format!(
-                    "no policy of namespace `{}` reaches `{}`: set `authNamespace` to one above both",
-                    source.session.namespace, source.namespace
-                ));
-            }
-            (Some(_), Some(has)) if allows(Some(&has), "read") => {
-                text.push_str(" (its policies allow the read now: they may just have changed)");
-            }
-            (Some(rule), has) => {
-                if let Some(has) = has {
-                    text.push_str(&format!(" (the token has `{}` there)", has.join("`, `")));
-                }
-                remedy = Some(format!("add to a policy of the token: {}", rule.line()));
-            }
+        // Only where it may be asked; the remedy names the line that is missing.
+        let has = asked_path(source).and_then(|path| capabilities.as_ref()?.get(&path));
+        if let Some(has) = has {
+            text.push_str(&format!(" (the token has `{}` there)", has.join("`, `")));
         }
     } else if failure.error_type == ErrorType::NotFound
         && source.kv == KvVersion::V2

@@ -10,6 +10,7 @@ mod generation;
 mod in_place;
 mod matrix;
 mod privileges;
+mod proofs;
 mod readers;
 mod sweep;
 

@@ -227,6 +227,7 @@ mod tests {
     use super::super::{LockAttempt, StatusFile, StatusLock};
     use super::*;
     use crate::clock::Tick;
+    use std::sync::Arc;
 
     struct Daemon {
         directory: tempfile::TempDir,
@@ -247,7 +248,7 @@ mod tests {
         }
 
         fn writes(self, ready: bool) -> Self {
-            let document = std::sync::Arc::new(StatusDocument {
+            let document = Arc::new(StatusDocument {
                 schema: 1,
                 ready,
                 ..StatusDocument::default()

@@ -173,11 +173,17 @@ impl Pipeline {
         }
         let _ = self.provider.shutdown_with_timeout(within);
         self.carrier.abort();
-        let lost =
-            self.tally.waiting.load(Ordering::Relaxed) + self.tally.lost.load(Ordering::Relaxed);
-        if lost > 0 {
-            warn!(target: "observe", lost; "the last spans were not delivered before the end");
+        let (waiting, lost) = self.waiting_and_lost();
+        if waiting + lost > 0 {
+            warn!(target: "observe", lost = waiting + lost;
+                "the last spans were not delivered before the end");
         }
+    }
+
+    /// Spans that are not delivered yet, and those of whose loss nobody was told yet.
+    pub(super) fn waiting_and_lost(&self) -> (usize, usize) {
+        let of = |number: &AtomicUsize| number.load(Ordering::Relaxed);
+        (of(&self.tally.waiting), of(&self.tally.lost))
     }
 }
 

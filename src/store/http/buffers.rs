@@ -15,6 +15,8 @@ pub(super) struct WipedBuffers {
     filled: usize,
     output: Vec<u8>,
     progress: bool,
+    /// The free part of the input was lent as room to work in.
+    lent: bool,
 }
 
 impl WipedBuffers {
@@ -29,11 +31,14 @@ impl WipedBuffers {
         self.output[..end].zeroize();
     }
 
-    /// Gives the memory back while the connection is idle.
+    /// Gives the memory back while the connection is idle. What was sent and what was consumed is wiped already; to
+    /// wipe the rest of 32 KiB, which nobody wrote to, would take longer than to parse the answer.
     pub(super) fn release(&mut self) {
         if self.consumed == self.filled {
-            self.input.zeroize();
-            self.output.zeroize();
+            if std::mem::take(&mut self.lent) {
+                self.input.zeroize();
+                self.output.zeroize();
+            }
             self.input = Vec::new();
             self.output = Vec::new();
             self.consumed = 0;
@@ -42,11 +47,12 @@ impl WipedBuffers {
     }
 
     fn allocate(&mut self) {
+        // Zeros of the kernel's, where it has to give memory: a page that is not used costs nothing.
         if self.output.is_empty() {
-            self.output.resize(BUFFER_BYTES, 0);
+            self.output = vec![0; BUFFER_BYTES];
         }
         if self.input.is_empty() {
-            self.input.resize(BUFFER_BYTES, 0);
+            self.input = vec![0; BUFFER_BYTES];
         }
     }
 
@@ -92,6 +98,7 @@ impl Buffers for WipedBuffers {
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
         self.allocate();
         self.space();
+        self.lent = true;
         (&mut self.input[self.filled..], &mut self.output)
     }
 

@@ -372,7 +372,6 @@ impl Authenticator {
             operation,
             what,
             namespace: &self.plan.key.namespace,
-            policy_path: None,
             source: None,
             sent: Vec::new(),
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::answer::{Meaning, Operation, version_of};
+use super::policy::read_rule;
 use super::remedy::{self, word};
 use super::wire::Reply;
 use crate::failure::{ErrorType, Retry};
@@ -26,8 +27,6 @@ pub(super) struct Asked<'a> {
     /// ``read of `secret/app/db` ``, ``login at `auth/approle` ``.
     pub(super) what: String,
     pub(super) namespace: &'a str,
-    /// The path as a policy must name it.
-    pub(super) policy_path: Option<String>,
     /// What was read, where it was a read.
     pub(super) source: Option<&'a Source>,
     /// What was sent and may not come back in a message.
@@ -139,17 +138,25 @@ impl Asked<'_> {
             Retry::Settled,
             "permission denied by policy",
         );
-        let Some(path) = &self.policy_path else {
+        let Some(source) = self.source else {
             return error;
         };
-        let place = if self.namespace.is_empty() {
-            String::new()
-        } else {
-            format!(" in namespace `{}`", self.namespace)
-        };
-        error.with_remedy(format!(
-            "allow it{place} in a policy of the token: `path {path:?} {{ capabilities = [\"read\"] }}`"
-        ))
+        // Policies are those of the token's own namespace, whatever that of the read.
+        let login = source.session.namespace.as_str();
+        error.with_remedy(match read_rule(source) {
+            Some(rule) if login.is_empty() => {
+                format!("allow it in a policy of the token: `{}`", rule.line())
+            }
+            Some(rule) => format!(
+                "allow it in namespace `{login}` in a policy of the token: `{}`",
+                rule.line()
+            ),
+            None => format!(
+                "log in elsewhere: no policy of namespace `{login}` reaches `{}`, so let `authNamespace` name it \
+                 or one above",
+                source.namespace
+            ),
+        })
     }
 
     /// What is not there, and what is not understood.
@@ -351,8 +358,10 @@ mod tests {
             operation,
             what: "read of `secret/app/db`".into(),
             namespace,
-            policy_path: Some("secret/data/app/db".into()),
-            source: Some(&source()),
+            source: Some(&Source {
+                namespace: namespace.into(),
+                ..source()
+            }),
             sent: Vec::new(),
         };
         asked.refused(&Reply {
@@ -387,7 +396,7 @@ mod tests {
                 403,
                 "{\"errors\":[\"1 error occurred:\\n\\t* permission denied\\n\\n\"]}",
                 "team-a",
-                "denied settled | `https://vault:8200`: read of `secret/app/db` in namespace `team-a`: permission denied by policy | allow it in namespace `team-a` in a policy of the token: `path \"secret/data/app/db\" { capabilities = [\"read\"] }`",
+                "denied settled | `https://vault:8200`: read of `secret/app/db` in namespace `team-a`: permission denied by policy | allow it in a policy of the token: `path \"team-a/secret/data/app/db\" { capabilities = [\"read\"] }`",
             ),
             (
                 404,
@@ -475,6 +484,45 @@ mod tests {
     }
 
     #[test]
+    fn a_denial_names_the_line_that_the_policy_lacks_as_it_must_stand_there() {
+        for (login, namespace, key, expected) in [
+            (
+                "team-a",
+                "team-a",
+                "app/db",
+                "allow it in namespace `team-a` in a policy of the token: `path \"secret/data/app/db\" { capabilities = [\"read\"] }`",
+            ),
+            (
+                "",
+                "team-a",
+                "say \"x\"",
+                "allow it in a policy of the token: `path \"team-a/secret/data/say \\\"x\\\"\" { capabilities = [\"read\"] }`",
+            ),
+            (
+                "team-a",
+                "team-b",
+                "app/db",
+                "log in elsewhere: no policy of namespace `team-a` reaches `team-b`, so let `authNamespace` name it or one above",
+            ),
+        ] {
+            let mut source = source();
+            source.session.namespace = login.into();
+            source.namespace = namespace.into();
+            source.key = key.into();
+            let asked = Asked {
+                address: "https://vault:8200",
+                operation: Operation::Read,
+                what: String::new(),
+                namespace,
+                source: Some(&source),
+                sent: Vec::new(),
+            };
+            let error = asked.denied_by_policy();
+            assert_eq!(error.failure.remedy.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
     fn what_was_sent_does_not_come_back() {
         let secret = SecretString::new("hunter2".into());
         let asked = Asked {
@@ -482,7 +530,6 @@ mod tests {
             operation: Operation::Login,
             what: "login at `auth/approle`".into(),
             namespace: "",
-            policy_path: None,
             source: None,
             sent: vec![&secret],
         };

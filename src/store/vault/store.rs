@@ -202,7 +202,6 @@ impl VaultStore {
             operation: Operation::Read,
             what: format!("read of {kind}`{}/{}`", source.mount, source.key),
             namespace: &source.namespace,
-            policy_path: Some(kv::policy_path(source)),
             source: Some(source),
             sent: token.value.iter().collect(),
         }
