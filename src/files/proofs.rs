@@ -12,7 +12,10 @@ use super::walk::Directory;
 /// Directories in which a file of some look could be made. Shared by the writers that start together; later
 /// ones have their own, for it may have changed.
 #[derive(Debug, Default)]
-pub struct Proofs(Mutex<HashMap<(NodeId, Look), Arc<Mutex<bool>>>>);
+pub struct Proofs(Mutex<HashMap<(NodeId, Look), Shown>>);
+
+/// Whether it has been; held by the one who tries.
+type Shown = Arc<Mutex<bool>>;
 
 impl Proofs {
     /// Lets `prove` show it, unless somebody has. Whoever else asks meanwhile waits for the answer (and would wait

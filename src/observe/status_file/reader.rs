@@ -248,7 +248,7 @@ mod tests {
         }
 
         fn writes(self, ready: bool) -> Self {
-            let document = std::sync::Arc::new(StatusDocument {
+            let document = Arc::new(StatusDocument {
                 schema: 1,
                 ready,
                 ..StatusDocument::default()
