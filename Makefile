@@ -70,6 +70,7 @@ help:
 	@echo 'make phases  tables and charts of docs/scaling.md, computed by the schedule itself'
 	@echo 'make micro   times of single pieces: a template, a commit, an answer, a plan'
 	@echo 'make instructions  their instructions, compared with tests/micro/instructions.json (needs valgrind)'
+	@echo 'make bench-tracing what traces cost: processor and memory, with them and without'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
