@@ -87,7 +87,7 @@ test: $(NEEDS_BAO)
 # Whether they pass is what `make test` says. Instrumented: the library's own tests, and the real binary in those that lead through all rooms. The rest of
 # the tests are about faults, time and packages, and run more of the same lines.
 MEASURED := convert convert_openbao bad_config dry_run isready kv login observation once outputs process \
-            reload sessions store_tls store_vault
+            reload sessions store_tls store_vault traces
 coverage: $(NEEDS_BAO)
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo llvm-cov --locked --ignore-run-fail --lib $(addprefix --test ,$(MEASURED)) \
 	  --lcov --output-path target/coverage.lcov

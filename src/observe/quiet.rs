@@ -25,10 +25,35 @@ pub struct Quiet<K> {
 #[derive(Clone, Debug)]
 struct Subject {
     text: String,
+    /// When this text was told.
+    text_told: Tick,
+    /// Other texts, and when they were told: what comes and goes is told no more often than what stays.
+    others: Vec<(String, Tick)>,
     since: Tick,
+    /// When anything was told.
     told: Tick,
     repeated: u64,
     total: u64,
+}
+
+/// As many other texts are kept in mind.
+const MOST_OTHERS: usize = 4;
+
+impl Subject {
+    /// Makes `state` its text; when that was told last, if it is known.
+    fn turn_to(&mut self, state: &str) -> Option<Tick> {
+        if self.text == state {
+            return Some(self.text_told);
+        }
+        let known = self.others.iter().position(|(text, _)| text == state);
+        let told = known.map(|at| self.others.remove(at).1);
+        let text = std::mem::replace(&mut self.text, state.to_owned());
+        self.others.push((text, self.text_told));
+        if self.others.len() > MOST_OTHERS {
+            self.others.remove(0);
+        }
+        told
+    }
 }
 
 /// A line is due.
@@ -71,16 +96,18 @@ impl<K: Ord + Clone> Quiet<K> {
             return Some(Line { repeated: 0 });
         };
         subject.total += 1;
-        let is_new = subject.text != state;
-        if !is_new {
+        let last = subject.turn_to(state);
+        if let Some(last) = last {
             subject.repeated += 1;
-            if now.since(subject.told) < EVERY {
+            subject.text_told = last;
+            if now.since(last) < EVERY {
                 return None;
             }
         }
+        let is_new = last.is_none();
         let repeated = std::mem::take(&mut subject.repeated);
         let told = std::mem::replace(&mut subject.told, now);
-        subject.text.replace_range(.., state);
+        subject.text_told = now;
         let entry = (told, key);
         self.told.remove(&entry);
         self.told.insert((now, entry.1));
@@ -100,6 +127,8 @@ impl<K: Ord + Clone> Quiet<K> {
             key,
             Subject {
                 text: state.to_owned(),
+                text_told: now,
+                others: Vec::new(),
                 since: now,
                 told: now,
                 repeated: 0,
@@ -163,6 +192,24 @@ mod tests {
             })
         );
         assert_eq!(quiet.clear("tls", at(311)), None);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_as_often_as_what_stays() {
+        let mut quiet = Quiet::<String>::new();
+        let mut lines = Vec::new();
+        for second in 0..700 {
+            let state = ["refused", "sealed"][second as usize % 2];
+            if let Some(line) = quiet.note("store".into(), state, at(second)) {
+                lines.push((second, line.repeated));
+            }
+        }
+        assert_eq!(
+            lines,
+            [(0, 0), (1, 0), (300, 299), (301, 1), (600, 299), (601, 1)]
+        );
+        // What is new is told at once.
+        assert!(quiet.note("store".into(), "denied", at(701)).is_some());
     }
 
     #[test]

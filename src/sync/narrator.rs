@@ -21,6 +21,7 @@ use crate::store::{BreakerState, StoreEvent};
 enum Subject {
     Secret(String),
     Warning(String, String),
+    Store(String),
     Session(SessionKey),
     Notice(SessionKey, String),
 }
@@ -217,23 +218,37 @@ impl Narrator {
                 store,
                 state,
                 reason,
-            } => match state {
-                BreakerState::Closed => {
-                    info!(target: "store", store = **store; "the store is back: {reason}");
-                }
-                BreakerState::HalfOpen => {
-                    info!(target: "store", store = **store; "the store is being tried: {reason}");
-                }
-                BreakerState::Open => {
-                    warn!(target: "store", store = **store;
-                        "the store is away, one probe asks for it: {reason}");
-                }
-            },
+            } => self.breaker(store, *state, reason, now),
             StoreEvent::Tls {
                 store,
                 message,
                 warning,
             } => log::log!(target: "store", level(*warning), store = **store; "{message}"),
+        }
+    }
+
+    /// A breaker that opens and closes in turn says so no more often than a failure that stays.
+    fn breaker(&mut self, store: &str, state: BreakerState, reason: &str, now: Tick) {
+        let subject = Subject::Store(store.to_owned());
+        if state == BreakerState::Closed {
+            let away_ms = self
+                .quiet
+                .clear(&subject, now)
+                .map(|ended| millis(ended.after));
+            info!(target: "store", store, away_ms; "the store is back: {reason}");
+            return;
+        }
+        let is_open = state == BreakerState::Open;
+        let text = if is_open { reason } else { "" };
+        let Some(line) = self.quiet.note(subject, text, now) else {
+            return;
+        };
+        let repeated = more_than_none(line.repeated);
+        if is_open {
+            warn!(target: "store", store, repeated;
+                "the store is away, one probe asks for it: {reason}");
+        } else {
+            info!(target: "store", store, repeated; "the store is being tried: {reason}");
         }
     }
 
@@ -250,6 +265,7 @@ impl Narrator {
         self.make_room(plan);
         self.quiet.retain(|subject| match subject {
             Subject::Secret(name) | Subject::Warning(name, _) => secrets.contains(&**name),
+            Subject::Store(name) => plan.stores.iter().any(|store| store.name == *name),
             Subject::Session(key) | Subject::Notice(key, _) => sessions.contains(key),
         });
     }

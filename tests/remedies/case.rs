@@ -41,9 +41,10 @@ pub(crate) fn secret(lines: &[&str], file: &[&str]) -> String {
 pub(crate) fn setup(config: &str) -> Setup {
     let setup = Daemon::new(config)
         .env("WATCH_CONFIG", "true")
-        // Long enough that a first failure is seen before the breaker opens.
-        .env("INITIAL_BACKOFF", "3s")
-        .env("MAX_BACKOFF", "3s")
+        .env("INITIAL_BACKOFF", "500ms")
+        .env("MAX_BACKOFF", "500ms")
+        // Nobody fails three times in it: each failure is seen as its own class.
+        .env("CIRCUIT_BREAKER_INTERVAL", "100ms")
         .env("CIRCUIT_BREAKER_TIMEOUT", "1s");
     fs::create_dir(setup.path("out")).unwrap();
     setup
@@ -74,11 +75,35 @@ pub(crate) fn fails(daemon: &Daemon, class: &str, part: &str) -> Told {
     };
     assert!(!told.remedy.is_empty(), "no remedy: {told:?}");
     assert!(told.remedy.chars().count() < 500, "long: {told:?}");
-    // The log says the same.
+    // What an operator sees, in the status and in the log, says the same.
+    let shown = status(daemon);
+    assert_eq!(
+        (&shown["error_type"], &shown["error"], &shown["remedy"]),
+        (&entry["error_type"], &entry["error"], &entry["remedy"]),
+        "{shown}"
+    );
     daemon.wait_for_log(SOON, |line| {
-        line.has("error", &told.error) && line.has("remedy", &told.remedy)
+        line.has("error_type", class) && line.has("remedy", &told.remedy)
     });
     told
+}
+
+/// The secret as `secrets-sync status --json` has it.
+#[track_caller]
+fn status(daemon: &Daemon) -> Value {
+    let mut command = process::command(env!("CARGO_BIN_EXE_secrets-sync").as_ref());
+    command
+        .args(["status", "--json", "--status-file"])
+        .arg(daemon.path("status.json"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = process::complete(command, SOON).unwrap();
+    let code = ended.status.and_then(|status| status.code());
+    assert_eq!(code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    let status: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let secrets = status["secrets"].as_array().unwrap();
+    let mine = secrets.iter().find(|secret| secret["name"] == "app");
+    mine.unwrap().clone()
 }
 
 /// Waits until it is in sync, which nobody does anything more for.

@@ -63,6 +63,9 @@ pub(crate) fn a_secret_id_that_is_refused() {
     let lines = ["authMethod: approle", &role_id, "secretIdFile: '@DIR@/id'"];
     let daemon = with(&server.address(), &mount, &lines)
         .file("id", "00000000-0000-0000-0000-000000000000")
+        // Five failed logins would lock the role.
+        .env("INITIAL_BACKOFF", "5s")
+        .env("MAX_BACKOFF", "5s")
         .start();
     let told = fails(&daemon, "auth", "refused the credential (400)");
     let command = told

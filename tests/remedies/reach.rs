@@ -35,8 +35,12 @@ pub(crate) fn not_running_and_then_sealed() {
     server.kill9();
     let lines = ["authMethod: token", "tokenFile: '@DIR@/token'"];
     let config = store(&server.address(), "kv", &lines) + &secret(&[], &["field: x"]);
-    let daemon = setup(&config).file("token", server.root_token()).start();
-    let told = fails(&daemon, "unavailable", "connection refused");
+    let daemon = setup(&config)
+        .file("token", server.root_token())
+        .env("CIRCUIT_BREAKER_INTERVAL", "60s")
+        .start();
+    let told = fails(&daemon, "unavailable", "the circuit breaker");
+    assert!(told.error.contains("connection refused"), "{told:?}");
     told.says("start the server");
     server.restart_sealed();
     // The class is the read's, or that of whoever waits for the store.

@@ -12,7 +12,7 @@ use super::{Breaker, Change, Duty, Health, Outcome, Settings, Ticket};
 use crate::clock::{Clock, Stop, Tick};
 use crate::store::BreakerState;
 
-/// Told of each change of state, with the reason, in their order. It is called under the gate's
+/// Told of each change of state, with the reason, in their order; while it is open, of each other reason. It is called under the gate's
 /// lock: it must not wait, nor call the gate.
 pub type OnChange = Box<dyn Fn(BreakerState, &str) + Send + Sync>;
 
@@ -33,6 +33,8 @@ struct Shared {
 struct State {
     breaker: Breaker,
     waiters: Waiters,
+    /// What the last health answer said.
+    cause: String,
 }
 
 /// Who waits, each asker once, in their order. Thousands may wait, and each asks here under the lock.
@@ -104,6 +106,7 @@ impl Gate {
             state: Mutex::new(State {
                 breaker: Breaker::new(settings),
                 waiters: Waiters::default(),
+                cause: String::new(),
             }),
             ring,
             bell,
@@ -194,7 +197,22 @@ impl Gate {
 impl Shared {
     fn health(&self, health: Health, why: &str) {
         let (now, chance) = (self.clock.now(), self.clock.chance());
-        self.change(|breaker| breaker.health(now, health, why, chance));
+        let mut state = self.lock();
+        let due = state.breaker.due();
+        match state.breaker.health(now, health, why, chance) {
+            Some(change) => self.tell(&mut state, &change),
+            // Away still, for another reason: who waits is woken to say so, and waits on.
+            None if health == Health::Bad
+                && state.breaker.state() == BreakerState::Open
+                && state.cause != why =>
+            {
+                (self.on_change)(BreakerState::Open, why);
+                state.waiters.wake_all();
+            }
+            None => {}
+        }
+        why.clone_into(&mut state.cause);
+        self.ring_if_changed(&state, due);
     }
 
     fn record(&self, ticket: &Ticket, outcome: Outcome) {
@@ -206,12 +224,16 @@ impl Shared {
         let mut state = self.lock();
         let due = state.breaker.due();
         if let Some(change) = event(&mut state.breaker) {
-            (self.on_change)(change.state, &change.reason);
-            if change.state != BreakerState::Open {
-                state.waiters.wake_all();
-            }
+            self.tell(&mut state, &change);
         }
         self.ring_if_changed(&state, due);
+    }
+
+    fn tell(&self, state: &mut State, change: &Change) {
+        (self.on_change)(change.state, &change.reason);
+        if change.state != BreakerState::Open {
+            state.waiters.wake_all();
+        }
     }
 
     /// Not for every request: the thread that serves sleeps while all is well.

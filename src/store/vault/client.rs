@@ -29,8 +29,8 @@ pub(super) struct Client {
     events: Sender<StoreEvent>,
     /// One agent for each client certificate, the last that could be made.
     agents: Mutex<Vec<(Option<TlsFiles>, Http)>>,
-    /// What would help, after the last look at the server's health.
-    away: Mutex<Option<String>>,
+    /// What the last look at the server's health said, and what would help.
+    away: Mutex<Option<(String, String)>>,
 }
 
 impl Client {
@@ -128,7 +128,8 @@ impl Client {
             }
             Err(error) => (Health::Bad, error.failure.message, error.failure.remedy),
         };
-        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = remedy;
+        let away = remedy.map(|remedy| (message.clone(), remedy));
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
         (health, message)
     }
 
@@ -147,7 +148,9 @@ impl Client {
     fn with_what_helps(&self, error: StoreError) -> StoreError {
         let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         match &*away {
-            Some(remedy) if error.wake.is_some() => error.with_remedy(remedy),
+            Some((cause, remedy)) if error.failure.message.ends_with(cause.as_str()) => {
+                error.with_remedy(remedy)
+            }
             _ => error,
         }
     }
