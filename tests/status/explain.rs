@@ -7,7 +7,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::skip;
-use crate::support::{Daemon, OpenBao, SOON, Setup, Signal, process, unique};
+use crate::support::{
+    Daemon, OpenBao, Response, SOON, ScriptedServer, Setup, Signal, process, unique,
+};
 use crate::{explained, in_place, wait_explained};
 
 /// A daemon that logs in with a role whose policy has that name.
@@ -143,6 +145,34 @@ fn explain_tells_source_login_files_and_what_is_not_as_it_should_be() {
         stderr,
         "secrets-sync: no secret `tls-kex`\n  help: did you mean `tls-key`?\n"
     );
+}
+
+#[test]
+fn a_lease_is_told_by_its_end_and_its_id_by_nobody() {
+    let id = "database/creds/app/0Xf4kEleaseIdThatRevokes";
+    let server = ScriptedServer::start(move |_| {
+        let body = json!({ "lease_id": id, "renewable": true, "lease_duration": 600, "data": { "x": "y" } });
+        Response::json(200, &body).act()
+    });
+    let daemon = Daemon::new(&format!(
+        "secretStore: {{ address: '{}', authMethod: none }}
+secrets:
+- {{ name: db, key: app, mountPath: database/creds, kvVersion: v1, refreshInterval: 1h, files: [{{ path: '@DIR@/a', field: x }}] }}\n",
+        server.address()
+    ))
+    .start();
+    let told = wait_explained(&daemon, "db", |told| {
+        told["status"]["next_reason"] == "lease" && told["attempts"] != json!([])
+    });
+    assert!(told["status"]["lease_expires"].is_string(), "{told:#}");
+    let (code, text, _) = daemon.also(&["explain", "db"]);
+    assert_eq!(code, 0);
+    assert!(text.contains(": before its lease ends in 9m"), "{text}");
+    assert!(text.contains("\nlease\n  ends         in 9m\n"), "{text}");
+    for file in ["status.json", "status.json.details"] {
+        let shown = fs::read_to_string(daemon.path(file)).unwrap();
+        assert!(!shown.contains(id) && !text.contains(id), "{file}");
+    }
 }
 
 #[test]

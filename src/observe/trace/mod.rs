@@ -8,6 +8,7 @@
 //! Nothing of a secret is told but its name, where it lies and its version.
 
 mod pipeline;
+mod teller;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};

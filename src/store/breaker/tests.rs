@@ -562,3 +562,45 @@ fn a_health_question_that_panics_is_a_bad_answer() {
     thread.join().unwrap();
     assert!(clock.now() > Tick::default());
 }
+
+#[test]
+fn another_cause_of_an_outage_wakes_who_waits_to_tell_it_and_lets_nobody_pass() {
+    let clock = ManualClock::new();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let on_change = move |state, why: &str| heard.lock().unwrap().push((state, why.to_owned()));
+    let gate = Gate::new(SETTINGS, Arc::new(clock.clone()), Box::new(on_change));
+    let (answers, to_give) = unbounded();
+    let (source, stop) = Stop::new();
+    let serving = gate.clone();
+    let thread = std::thread::spawn(move || {
+        serving.serve(&stop, || {
+            let why: &str = to_give.recv().unwrap();
+            (Health::Bad, why.to_owned())
+        });
+    });
+    for _ in 0..3 {
+        gate.admit(0).unwrap().record(Failed);
+    }
+    let answer = |why: &'static str| {
+        answers.send(why).unwrap();
+        clock.wait_for_sleepers(1);
+    };
+    answer("connection refused");
+    let first = gate.admit(1).unwrap_err();
+    // The same again changes nothing, however often.
+    clock.advance(Duration::from_secs(2));
+    answer("connection refused");
+    assert!(waits(&first));
+    clock.advance(Duration::from_secs(3));
+    answer("it is sealed");
+    assert!(first.recv().is_err());
+    let again = gate.admit(1).unwrap_err();
+    assert!(waits(&again));
+    let told = told.lock().unwrap().clone();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].1.ends_with("connection refused"), "{told:?}");
+    assert_eq!(told[1], (BreakerState::Open, "it is sealed".to_owned()));
+    drop(source);
+    thread.join().unwrap();
+}
