@@ -70,6 +70,7 @@ help:
 	@echo 'make phases  tables and charts of docs/scaling.md, computed by the schedule itself'
 	@echo 'make micro   times of single pieces: a template, a commit, an answer, a plan'
 	@echo 'make instructions  their instructions, compared with tests/micro/instructions.json (needs valgrind)'
+	@echo 'make bench-tracing what traces cost: processor and memory, with them and without'
 	@echo 'make soak    ten minutes with everything going wrong, after which nothing has grown'
 	@echo 'make outages how long after an outage all is current, side by side with `bao agent`'
 	@echo 'make tools   the OpenBao that tests and demo use, into $(TOOLS)'
@@ -86,8 +87,8 @@ test: $(NEEDS_BAO)
 
 # Whether they pass is what `make test` says. Instrumented: the library's own tests, and the real binary in those that lead through all rooms. The rest of
 # the tests are about faults, time and packages, and run more of the same lines.
-MEASURED := convert convert_openbao bad_config dry_run isready kv login observation once outputs process \
-            reload sessions store_tls store_vault
+MEASURED := convert convert_openbao bad_config doctor dry_run isready kv login observation once outputs policy process \
+            reload sessions store_tls store_vault traces
 coverage: $(NEEDS_BAO)
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo llvm-cov --locked --ignore-run-fail --lib $(addprefix --test ,$(MEASURED)) \
 	  --lcov --output-path target/coverage.lcov

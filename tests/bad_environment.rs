@@ -136,6 +136,44 @@ fn all_variables_that_do_not_parse_are_named_at_once() {
     );
 }
 
+/// Others set these for whole clusters: they count only where traces are wanted.
+#[test]
+fn a_variable_of_traces_is_refused_with_its_name_where_they_are_wanted() {
+    for (name, value, message) in [
+        (
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "grpc",
+            "`grpc` is not `http/protobuf`, the one protocol that is spoken here",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+            "10s",
+            "`10s` is not a number of milliseconds from 1 to 3600000",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "a-key-without-its-name",
+            "is not a list such as `name=value,name=value`",
+        ),
+        (
+            "HTTPS_PROXY",
+            "socks5://user:a-password-of-a-proxy@host:1080",
+            "the value names a SOCKS proxy, which is not supported",
+        ),
+    ] {
+        let set = |setup: Setup| {
+            setup
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", "https://otel.example")
+                .env(name, value)
+        };
+        refused(
+            |setup| set(setup).env("ENABLE_TRACING", "true"),
+            &format!("secrets-sync: {name}: {message}\n"),
+        );
+        set(Daemon::new(GOOD)).any_stdout().any_stderr().validate();
+    }
+}
+
 /// The harness sets text only, so a shell sets these.
 #[test]
 fn a_variable_that_is_no_text_is_named() {

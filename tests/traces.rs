@@ -277,6 +277,33 @@ static LOGINS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::
 const ORDER: std::sync::atomic::Ordering = std::sync::atomic::Ordering::SeqCst;
 
 #[test]
+fn a_request_that_the_breaker_does_not_let_pass_ends_at_the_wait() {
+    let Some(receiver) = Receiver::start() else {
+        skip!("{MISSING}")
+    };
+    let store = Store::with(|request| {
+        let bad = is_read(request) || traffic::is_health(request);
+        bad.then(|| Response::error(503, "away").act())
+    });
+    let secrets: Vec<_> = traffic::names(10)
+        .iter()
+        .map(|name| secret("kv", name, "1h"))
+        .collect();
+    let auth = "authMethod: token, token: a-token-of-this-test, maxConcurrent: 1";
+    let _daemon = receiver
+        .told_by(brisk(&config(&store.address(), auth, &secrets)))
+        .start();
+    let trace = receiver.trace(SOON, |root| {
+        root.text("message")
+            .contains("the circuit breaker of store `default`")
+    });
+    assert!(trace.all("fetch").is_empty(), "{trace:?}");
+    let wait = *trace.all("wait").last().unwrap();
+    assert_eq!(wait.text("message"), trace.root().text("message"));
+    assert_eq!(wait.attribute("error.type"), "unavailable");
+}
+
+#[test]
 fn all_reads_of_a_secret_with_several_sources_are_in_its_trace() {
     let Some(receiver) = Receiver::start() else {
         skip!("{MISSING}")

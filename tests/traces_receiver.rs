@@ -163,7 +163,7 @@ fn the_delivery_of_the_last_spans_ends_with_the_time_to_stop() {
 fn what_no_receiver_takes_fills_no_memory() {
     let hanging = ScriptedServer::start(|_| Action::Hang);
     let store = Store::start();
-    let secrets: Vec<_> = names(50)
+    let secrets: Vec<_> = names(100)
         .iter()
         .map(|name| secret("kv", name, "1s"))
         .collect();
@@ -171,16 +171,18 @@ fn what_no_receiver_takes_fills_no_memory() {
     let setup = Daemon::new(&config(&store.address(), auth, &secrets))
         .env("ENABLE_TRACING", "true")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &hanging.address())
-        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "300")
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")
         .env("OTEL_BSP_SCHEDULE_DELAY", "50")
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "100");
     let daemon = setup.start();
-    let rounds = |times: usize| store.wait_for(50 * times, SOON * 2, is_read);
+    let rounds = |times: usize| store.wait_for(100 * times, SOON * 2, is_read);
     rounds(4);
     let before = daemon.rss_kib();
     rounds(10);
     let grown = daemon.rss_kib().saturating_sub(before);
-    assert!(grown < 1024, "{grown} KiB for 300 syncs, from {before}");
+    println!("measured: {grown} KiB more after 600 syncs, from {before} KiB");
+    // Five spans each, and what they say: more than a MiB.
+    assert!(grown < 640, "{grown} KiB, from {before}");
 }
 
 #[test]

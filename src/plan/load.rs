@@ -75,6 +75,7 @@ fn plan(
         report,
         source,
         working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        templates: HashMap::new(),
     };
     let plan = resolve(&mut scope, document);
     match plan {

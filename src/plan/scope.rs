@@ -1,6 +1,7 @@
 //! What resolving needs everywhere: the environment, the purpose, the report, and the ways to
 //! read a value out of a section.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::config::{
 };
 
 use super::Purpose;
+use crate::render::Template;
 
 /// Keys whose values are never quoted, and whose unset variables `validate` only warns of.
 const CREDENTIALS: [&str; 8] = [
@@ -32,6 +34,8 @@ pub(super) struct Scope<'a> {
     pub(super) report: Report,
     pub(super) source: &'a Source,
     pub(super) working_dir: PathBuf,
+    /// What is compiled, by its text: many secrets have the same, and share it.
+    pub(super) templates: HashMap<String, Template>,
 }
 
 /// A value after expansion.

@@ -35,8 +35,15 @@ impl<'d> Templates<'d> {
 }
 
 fn compile(scope: &mut Scope<'_>, text: &Text) -> Option<Template> {
+    if let Some(known) = scope.templates.get(text.value.as_str()) {
+        return Some(known.clone());
+    }
     match Template::compile(&text.value) {
-        Ok(template) => Some(template),
+        Ok(template) => {
+            let text = text.value.to_string();
+            scope.templates.insert(text, template.clone());
+            Some(template)
+        }
         Err(error) => {
             let (at, message) = match place_within(scope.source, text, &error) {
                 Some(place) => (

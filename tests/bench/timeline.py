@@ -23,7 +23,7 @@ IN_FLIGHT = 8
 LATENCY = 0.005
 INTERVAL = 20
 # When what begins, in seconds from the start.
-PARTS = (("start", 0), ("reload of all", 5), ("a refresh", 15), ("SIGUSR1", 30), ("outage", 40), ("back", 70), ("later", 82))
+PARTS = (("start", 0), ("reload of all", 5), ("a refresh", 22), ("SIGUSR1", 30), ("outage", 40), ("back", 70), ("later", 82))
 END = 93
 SPAN = 0.1
 

@@ -3,7 +3,7 @@
 //!
 //! The status document is made anew at each change, so what hardly changes, or only grows, is not in
 //! it. This file is appended to, at most once a second, by some 60 bytes an attempt, and written
-//! anew when half of it is old. So its cost follows the attempts, not the number of secrets, and the
+//! anew when it has grown by half. So its cost follows the attempts, not the number of secrets, and the
 //! daemon keeps nothing of it in memory. It outlives the daemon: the attempts before a restart are
 //! the ones that people ask about.
 //!

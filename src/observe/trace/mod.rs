@@ -8,6 +8,7 @@
 //! Nothing of a secret is told but its name, where it lies and its version.
 
 mod pipeline;
+mod teller;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -198,6 +199,12 @@ struct Current {
 pub struct Parent(Current);
 
 impl Parent {
+    /// Whether it is that one.
+    #[must_use]
+    pub fn is(&self, span: &Span) -> bool {
+        span.ids() == Some(self.0.ids)
+    }
+
     /// Until what comes back is dropped, this thread is in that span.
     #[must_use]
     pub fn enter(self) -> Entered {

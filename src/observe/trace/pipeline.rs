@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use log::{info, warn};
+use log::warn;
 use opentelemetry::trace::{Span as _, SpanKind, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -27,10 +27,10 @@ use opentelemetry_sdk::trace::{
 };
 use prost::Message as _;
 
+use super::teller::{Fault, Teller};
 use super::{Anchor, CURRENT, Span};
 use crate::clock::{Clock, Stop, StopSource, Tick, pause};
 use crate::config::{self, Tracing};
-use crate::observe::quiet::EVERY;
 use crate::printable::brief;
 
 /// The first wait before a batch is sent once more; each is twice the last.
@@ -372,76 +372,6 @@ impl Debug for Exporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Exporter").field(&self.carrier).finish()
     }
-}
-
-/// Why a batch was not taken.
-struct Fault {
-    why: String,
-    remedy: Option<&'static str>,
-    /// It makes sense to send it once more.
-    again: bool,
-}
-
-/// Tells the log, of each trouble at most once in [`EVERY`].
-#[derive(Debug, Default)]
-struct Teller {
-    undelivered: Option<Tick>,
-    refused: Option<Tick>,
-    dropped: Option<Tick>,
-    /// The log thinks that nothing is delivered.
-    is_broken: bool,
-    repeated: usize,
-    untold: usize,
-}
-
-impl Teller {
-    /// Whether it was told.
-    fn undelivered(&mut self, fault: &Fault, lost: usize, now: Tick) -> bool {
-        if !is_due(&mut self.undelivered, now) {
-            self.repeated += 1;
-            return false;
-        }
-        self.is_broken = true;
-        let repeated = std::mem::take(&mut self.repeated);
-        warn!(target: "observe", error = *fault.why, remedy = fault.remedy, lost,
-            repeated = (repeated > 0).then_some(repeated);
-            "traces are not delivered; the secrets are not concerned");
-        true
-    }
-
-    fn delivered(&mut self) {
-        if std::mem::take(&mut self.is_broken) {
-            info!(target: "observe", "traces are delivered again");
-        }
-    }
-
-    fn refused(&mut self, spans: usize, why: &str, now: Tick) {
-        self.untold += spans;
-        if is_due(&mut self.refused, now) {
-            let lost = std::mem::take(&mut self.untold);
-            warn!(target: "observe", lost, error = Some(why).filter(|why| !why.is_empty());
-                "the receiver of traces did not take some spans");
-        }
-    }
-
-    /// What is yet to be told.
-    fn dropped(&mut self, spans: usize, now: Tick) -> Option<usize> {
-        if spans > 0 && is_due(&mut self.dropped, now) {
-            warn!(target: "observe", lost = spans,
-                remedy = "record fewer traces (OTEL_TRACES_SAMPLER), or raise OTEL_BSP_MAX_QUEUE_SIZE";
-                "spans were dropped: more ended than could be delivered");
-            return None;
-        }
-        Some(spans)
-    }
-}
-
-fn is_due(told: &mut Option<Tick>, now: Tick) -> bool {
-    let due = told.is_none_or(|told| now.since(told) >= EVERY);
-    if due {
-        *told = Some(now);
-    }
-    due
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -139,6 +139,7 @@ impl Session {
         let mut login = Span::none();
         let token = self.await_token(start, stop, &mut login);
         login.judge(&token, |error| &error.failure);
+        self.login_ends(&login);
         token
     }
 
@@ -198,6 +199,7 @@ impl Session {
         let mut login = Span::none();
         let other = self.await_other(token, refusal, stop, &mut login);
         login.judge(&other, |error| &error.failure);
+        self.login_ends(&login);
         other
     }
 
@@ -280,6 +282,16 @@ impl Session {
         );
         if state.asker.is_none() && login.is_recorded() {
             state.asker = trace::parent();
+        }
+    }
+
+    /// What the keeper has not begun by now is not done for that worker.
+    fn login_ends(&self, login: &Span) {
+        if login.is_recorded() {
+            let mut state = self.lock();
+            if state.asker.as_ref().is_some_and(|asker| asker.is(login)) {
+                state.asker = None;
+            }
         }
     }
 

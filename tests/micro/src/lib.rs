@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use dlmalloc::GlobalDlmalloc;
 use secrets_sync::config::Environment;
 use secrets_sync::files::{NewFile, Writer};
 use secrets_sync::plan::{self, Plan, Purpose};
@@ -13,6 +14,11 @@ use secrets_sync::render::{Content, Data, Limits, Template, render};
 use secrets_sync::secret::{Fields, SecretBytes};
 use secrets_sync::store::vault::answer::{Operation, meaning};
 use secrets_sync::store::vault::kv;
+use zeroizing_alloc::ZeroAlloc;
+
+/// As in the program: wiping is a part of the work.
+#[global_allocator]
+static HEAP: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 
 /// A piece of work.
 pub struct Work {
