@@ -16,6 +16,8 @@ mod secrets;
 mod support;
 #[path = "remedies/system.rs"]
 mod system;
+#[path = "remedies/tls.rs"]
+mod tls;
 
 use std::collections::BTreeSet;
 
@@ -45,14 +47,14 @@ rows! {
     "`sealed`" => reach::sealed;
     "`throttled`" => reach::a_quota;
     "`timeout`" => reach::a_slow_server;
-    "`tls`: signed by an unknown authority" => reach::an_unknown_authority;
-    "`tls`: the name does not match" => reach::another_name;
-    "`tls`: expired, or not valid yet" => reach::a_certificate_that_has_expired;
+    "`tls`: signed by an unknown authority" => tls::an_unknown_authority;
+    "`tls`: the name does not match" => tls::another_name;
+    "`tls`: expired, or not valid yet" => tls::a_certificate_that_has_expired;
     "`tls`: the server does not speak TLS, or speaks TLS and not plain HTTP" =>
-        reach::the_wrong_scheme;
-    "`tls`: the server refused us" => reach::a_client_certificate_is_asked_for;
+        tls::the_wrong_scheme;
+    "`tls`: the server refused us" => tls::a_client_certificate_is_asked_for;
     "`tls`: a certificate file is not there, or not good" =>
-        reach::a_certificate_file_that_is_missing;
+        tls::a_certificate_file_that_is_missing;
     "`auth`: a file is not there yet, or is empty" => login::a_file_that_is_not_there_yet;
     "`auth`: the server refused the credential (400)" => login::a_secret_id_that_is_refused,
         login::a_wrapped_secret_id_that_is_of_no_use,

@@ -9,7 +9,7 @@ use log::Level;
 use crate::clock::Tick;
 
 /// As many are told one by one in a window.
-const ALONE: usize = 20;
+const ALONE: usize = 50;
 
 /// What comes within this time after the first is counted together.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -142,13 +142,13 @@ mod tests {
         assert!(crowd.over(Some(at(9))).is_empty());
         let others = crowd.over(Some(at(10)));
         assert_eq!(others.len(), 1);
-        assert_eq!((others[0].lines, others[0].alike.what), (980, "sealed"));
+        assert_eq!((others[0].lines, others[0].alike.what), (950, "sealed"));
         assert!(
-            others[0].named.starts_with("s20, s21, "),
+            others[0].named.starts_with("s50, s51, "),
             "{}",
             others[0].named
         );
-        assert!(others[0].named.ends_with("s29, …"), "{}", others[0].named);
+        assert!(others[0].named.ends_with("s59, …"), "{}", others[0].named);
         assert!(
             crowd.admits("default", "sealed", Level::Warn, "s0", at(11)),
             "a window of its own"

@@ -126,7 +126,8 @@ fn versioned(raw: &RawValue) -> Result<(Fields, Option<u64>), Unusable> {
     }) = object(raw.get())
     else {
         return Err(Unusable {
-            why: "`data` has not the two parts of KV version 2: the mount speaks version 1".into(),
+            why: "`data` has not the two parts of KV version 2: does the mount speak version 1?"
+                .into(),
             remedy: remedy::KV_VERSION_1,
         });
     };

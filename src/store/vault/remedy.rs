@@ -35,7 +35,8 @@ pub(super) const LOGIN_FORBIDDEN: &str = "correct `authMount` or `authNamespace`
 pub(super) const MANY_VALUES: &str =
     "keep the secret as one text in one field, and write that with `field`";
 
-pub(super) const KV_VERSION_1: &str = "set `kvVersion: v1`";
+pub(super) const KV_VERSION_1: &str = "set `kvVersion: v1` where the mount speaks version 1; else let `address` name the \
+     server itself";
 
 /// A word of a command line, quoted where a shell would read it otherwise.
 pub(super) fn word(text: &str) -> Cow<'_, str> {
