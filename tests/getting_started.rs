@@ -54,7 +54,7 @@ fn the_commands_for_podman_lead_to_a_service_that_reads_its_secret() {
     .env("VAULT_TOKEN", "root");
     let said = podman::run(bash);
     said.expect_success("the commands of the guide");
-    for wanted in ["as the guide says", "greeting", "in_sync"] {
+    for wanted in ["as the guide says", "greeting", "in sync"] {
         assert!(
             said.stdout.contains(wanted),
             "no `{wanted}` in\n{}",
