@@ -207,5 +207,9 @@ fn reads_as(fd: &std::os::fd::OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
             return Ok(false);
         }
         done += count;
+        // There was room for more, so that this was the end.
+        if done == bytes.len() && count < buffer.len() {
+            return Ok(true);
+        }
     }
 }
