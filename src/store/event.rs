@@ -71,6 +71,18 @@ pub enum BreakerState {
     Open,
 }
 
+impl BreakerState {
+    /// As the metric `circuit_breaker_state` counts it.
+    #[must_use]
+    pub fn gauge(self) -> i64 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
+}
+
 /// A store as the status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreStatus {

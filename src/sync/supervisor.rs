@@ -368,14 +368,14 @@ impl Supervisor {
         if let StoreEvent::Breaker { store, state, .. } = event
             && self.plan.stores.iter().any(|known| known.name == *store)
         {
-            self.metrics().breaker(store, *state);
+            self.metrics().breaker(store, state.gauge());
         }
         self.news(now);
     }
 
     fn show_stores(&self, stores: &[StoreStatus]) {
         for store in stores {
-            self.metrics().breaker(&store.name, store.breaker);
+            self.metrics().breaker(&store.name, store.breaker.gauge());
         }
         let sessions = stores.iter().flat_map(|store| &store.sessions);
         let (now, wall) = (self.clock.now(), self.clock.wall());

@@ -20,7 +20,6 @@ pub use family::{Family, families};
 
 use crate::failure::ErrorType;
 use crate::observe::build_info::BUILD;
-use crate::store::BreakerState;
 
 const RESULTS: [&str; 2] = ["success", "error"];
 
@@ -233,14 +232,10 @@ impl Metrics {
         self.in_sync.set(count(synced));
     }
 
-    /// A store's breaker.
-    pub fn breaker(&self, store: &str, state: BreakerState) {
+    /// A store's breaker: 0 closed, 1 half-open, 2 open.
+    pub fn breaker(&self, store: &str, state: i64) {
         if let Some(gauge) = series(&self.breaker, &[store]) {
-            gauge.set(match state {
-                BreakerState::Closed => 0,
-                BreakerState::HalfOpen => 1,
-                BreakerState::Open => 2,
-            });
+            gauge.set(state);
         }
     }
 
@@ -394,7 +389,7 @@ mod tests {
         let metrics = Metrics::new();
         let tls = labels("tls-cert");
         metrics.secrets(3, 2);
-        metrics.breaker("default", BreakerState::HalfOpen);
+        metrics.breaker("default", 1);
         metrics.reloaded(Some(at(1_700_000_000)));
         metrics.reloaded(None);
         metrics.token_expiries([("default", "team-b", at(1_700_003_600))]);
@@ -453,7 +448,7 @@ mod tests {
             }
             metrics.success(&labels(secret), at(1), Some(1), 1);
         }
-        metrics.breaker("lab", BreakerState::Open);
+        metrics.breaker("lab", 2);
         metrics.token_expiries([("lab", "default", at(1)), ("lab", "team-b", at(1))]);
         metrics.forget_secret(&labels("a"));
         assert!(!metrics.encode().contains("secret_name=\"a\""));
