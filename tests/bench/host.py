@@ -43,9 +43,17 @@ def end_all():
 
 def end_with_the_script():
     """However it ends, but for SIGKILL."""
+    ends = (signal.SIGTERM, signal.SIGHUP)
+
+    def leave(number, _):
+        # `timeout` sends it twice: the second must not break off what is taken away after the first.
+        for later in ends:
+            signal.signal(later, signal.SIG_IGN)
+        sys.exit(128 + number)
+
     atexit.register(end_all)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for number in ends:
+        signal.signal(number, leave)
 
 
 def run_text(command):

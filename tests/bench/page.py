@@ -93,6 +93,8 @@ def page(figures):
         outages(figures),
         "### The floor",
         floor(figures),
+        "### Where the rest goes",
+        rest(figures),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -220,6 +222,28 @@ def floor(figures):
                 lines.append(f"| {n:,}, {target} | {seconds(reads)} | {seconds(files)} | {seconds(reads + files)} "
                              f"| {seconds(ours)} | {ours / (reads + files):.1f} |")
     return "\n".join(lines)
+
+
+def rest(figures, n=100):
+    """What lies between the floor and our time, as far as differences between the figures show it."""
+    first, ours = figures.median("time", OURS, 1, target="tmpfs"), figures.median("time", OURS, n)
+    plain, memory = figures.median("time", OURS, n, transport="plain"), figures.median("time", OURS, n, target="tmpfs")
+    cpu, files = figures.median("cpu", OURS, n, target="tmpfs"), figures.median("files", "floor", n)
+    if not all((first, ours, plain, memory, cpu, files)):
+        return "Not measured."
+    parts = (
+        f"{seconds(first)} is what one secret on tmpfs takes: the start of the process, the sandbox, the TLS "
+        "handshake, the login, the look-up of the token, a read, two files.",
+        f"{seconds(max(0, ours - plain))} is gone without TLS: handshakes of the other connections, and what every "
+        "request and answer costs there.",
+        f"{seconds(max(0, ours - memory))} is gone on tmpfs: what waits for the disk, of which the floor has "
+        f"{seconds(files)}; the fsyncs of several secrets overlap.",
+        f"The program itself takes {seconds(cpu)} of processor time on tmpfs, with a thread for each secret: requests, "
+        "JSON, templates, the way to the target, creating, comparing and renaming files. The server computes on the "
+        "same cores.",
+    )
+    items = [textwrap.indent(paragraph(part), "  ").replace("  ", "* ", 1) for part in parts]
+    return "\n".join((f"Of the {seconds(ours)} for {n} secrets on disk:", "", *items))
 
 
 def readme(figures):
