@@ -75,7 +75,9 @@ impl Entrance {
             let (clock, store) = (Arc::clone(&clock), plan.name.clone());
             move |state: BreakerState, why: &str| {
                 why.clone_into(&mut lock(&reason));
-                if state == BreakerState::Closed {
+                // At its opening, too: those who try the store later shall not wait for the turns of all who
+                // asked before.
+                if state != BreakerState::HalfOpen {
                     rate.refill_full(clock.now());
                 }
                 // Nobody listens any more when the daemon ends.
@@ -243,9 +245,8 @@ mod tests {
     use crate::plan::{Address, TrustedRoots};
     use crate::store::backoff::tests::daemon;
 
-    #[test]
-    fn what_queued_while_the_store_was_well_is_not_sent_when_it_is_away() {
-        let clock = ManualClock::new();
+    /// Of a store that takes one request at a time, with so many reads in the plan.
+    fn entrance(reads: usize, clock: &ManualClock) -> Arc<Entrance> {
         let plan = StorePlan {
             name: "default".into(),
             address: Address::Unix("/nowhere".into()),
@@ -255,16 +256,46 @@ mod tests {
             max_concurrent: 1,
             max_response_bytes: 1,
         };
-        let entrance = Arc::new(Entrance::new(
+        Arc::new(Entrance::new(
             &plan,
             &daemon(),
-            Demand {
-                reads: 50,
-                rate: 1.0,
-            },
+            Demand { reads, rate: 1.0 },
             Arc::new(clock.clone()),
             crossbeam_channel::unbounded().0,
-        ));
+        ))
+    }
+
+    fn wait_until_open(entrance: &Entrance) {
+        while entrance.state() != BreakerState::Open {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_when_the_store_goes_away_leaves_none_to_pay_for() {
+        let clock = ManualClock::new();
+        let entrance = entrance(1, &clock);
+        entrance.probe_with(Box::new(|| (Health::Bad, "no answer".into())));
+        // Its burst, and a thousand more: their turns are within a minute.
+        for _ in 0..1_000 {
+            entrance.rate.charge(clock.now());
+        }
+        let queued = Arc::clone(&entrance);
+        let waits = std::thread::spawn(move || queued.enter("a", 1, &Stop::never()).map(drop));
+        clock.wait_for_sleepers(1);
+        for who in 2..5 {
+            entrance.gate.admit(who).unwrap().record(Outcome::Failed);
+        }
+        wait_until_open(&entrance);
+        // No time passes: it is told at once, and the next one has its turn at once.
+        assert!(waits.join().unwrap().unwrap_err().wake.is_some());
+        entrance.rate.acquire(&clock, &Stop::never()).unwrap();
+    }
+
+    #[test]
+    fn what_queued_while_the_store_was_well_is_not_sent_when_it_is_away() {
+        let clock = ManualClock::new();
+        let entrance = entrance(50, &clock);
         entrance.probe_with(Box::new(|| (Health::Bad, "no answer".into())));
         let first = entrance.enter("a", 1, &Stop::never()).unwrap();
         let queued = Arc::clone(&entrance);
@@ -273,9 +304,7 @@ mod tests {
         for who in 3..6 {
             entrance.gate.admit(who).unwrap().record(Outcome::Failed);
         }
-        while entrance.state() != BreakerState::Open {
-            std::thread::yield_now();
-        }
+        wait_until_open(&entrance);
         first.ended(Outcome::Failed);
         assert!(second.join().unwrap().unwrap_err().wake.is_some());
     }

@@ -235,7 +235,8 @@ impl RateLimit {
         lock(&self.limited).bucket.take(now);
     }
 
-    /// Full again: when the breaker closes, everybody may catch up.
+    /// Full again: when the breaker opens, nobody waits for a turn any more that he may not use; when it closes,
+    /// everybody may catch up.
     pub fn refill_full(&self, now: Tick) {
         let mut limited = lock(&self.limited);
         limited.bucket.refill(now);
