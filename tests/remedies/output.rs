@@ -236,24 +236,30 @@ pub(crate) fn a_file_system_that_is_read_only() {
     ends(&daemon);
 }
 
-/// The sandbox knows the directory that was there at the start.
+/// The sandbox knows the directory that was there at the start; beside it lies a file of somebody else, so that
+/// the one above is closed.
 pub(crate) fn a_directory_that_was_made_anew() {
-    let setup = ready(&["field: x"]);
-    let mut daemon = setup.start();
-    ends(&daemon);
-    fs::rename(daemon.path("out"), daemon.path("before")).unwrap();
-    fs::create_dir(daemon.path("out")).unwrap();
-    let entry = daemon.wait_secret("app", PATIENCE, |entry| {
-        entry["error_type"] == "write" || fs::exists(daemon.path("out/app")).unwrap()
-    });
-    if entry["error_type"] != "write" {
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(place.path().join("other"), "").unwrap();
+    let server = OpenBao::shared();
+    let mount = server.fresh_kv(2);
+    server.kv2_put(&mount, "app/db", &json!({ "x": "v1" }));
+    let file = secret(&[], &["field: x"]).replace("@DIR@/out", out.to_str().unwrap());
+    let config = store(&server.address(), &mount, &ROOT) + &file;
+    let mut daemon = setup(&config).start();
+    let starts = daemon.wait_for_log(PATIENCE, |line| line.has("msg", "secrets-sync starts"));
+    if !starts.has("sandbox", "enforced") {
         crate::support::skipped(module_path!(), "the kernel has no sandbox here");
         return;
     }
+    ends(&daemon);
+    fs::rename(&out, place.path().join("before")).unwrap();
+    fs::create_dir(&out).unwrap();
     let told = fails(&daemon, "write", "Permission denied");
     told.says("is open after a restart");
-    let config = fs::read_to_string(daemon.path("config.yaml")).unwrap();
     daemon.stop();
-    let again = Daemon::new(&config).start();
+    let again = setup(&config).start();
     ends(&again);
 }
