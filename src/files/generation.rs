@@ -86,9 +86,13 @@ pub(super) fn commit(
         behind::follow(&base, old)?;
     }
     let verdicts = verdicts(&base, old.as_ref(), pieces, &state.memory)?;
-    let sound = old.as_ref().is_some_and(|old| {
-        old.node.mode == walk::made_mode(base.node) && old.node.uid == sys::euid()
-    });
+    let sound = match &old {
+        Some(old) => {
+            let node = old.node()?;
+            node.mode == walk::made_mode(base.node()?) && node.uid == sys::euid()
+        }
+        None => false,
+    };
     if sound && verdicts.iter().all(|verdict| verdict.is_right()) {
         committed.unchanged = pieces.len();
         if state.unsynced.contains(path) {
@@ -105,9 +109,9 @@ pub(super) fn commit(
     for piece in pieces {
         written.push(new.add(piece)?);
     }
-    let some_stay = match old.as_ref().filter(|old| behind::is_trusted(old)) {
-        Some(old) => new.carry_over(old, pieces)?,
-        None => false,
+    let some_stay = match &old {
+        Some(old) if behind::is_trusted(old)? => new.carry_over(old, pieces)?,
+        _ => false,
     };
     sys::sync(&new.fd).map_err(|errno| WriteError::os(Step::Sync, &new.path, errno))?;
     let files = new.link_missing(pieces)?;
@@ -215,7 +219,7 @@ fn visible(base: &Directory, name: &OsStr, path: &Path) -> Result<Visible, Write
         return Ok(Visible::Link);
     }
     match look::look(base, name, path)? {
-        Some(node) if look::is_mount_point(base, &node) => Err(look::mounted(path)),
+        Some(node) if node.mount_root => Err(look::mounted(path)),
         Some(_) => Ok(Visible::File),
         None => Ok(Visible::Missing),
     }
@@ -284,7 +288,7 @@ impl<'base> Generation<'base> {
         };
         // Without locks nobody can take it for left over either.
         let _ = sys::try_lock(&generation.fd);
-        sys::set_mode(&generation.fd, walk::made_mode(base.node))
+        sys::set_mode(&generation.fd, walk::made_mode(base.node()?))
             .map_err(|errno| WriteError::os(Step::SetMode, &generation.path, errno))?;
         Ok(generation)
     }

@@ -88,12 +88,6 @@ pub(super) fn look(dir: &Directory, name: &OsStr, path: &Path) -> Result<Option<
     }))
 }
 
-/// Whether `node`, reached through `dir`, is a mount point of its own.
-pub(super) fn is_mount_point(dir: &Directory, node: &Node) -> bool {
-    node.mount_root
-        || matches!((dir.node.mount, node.mount), (Some(parent), Some(own)) if parent != own)
-}
-
 /// The refusal of such a target.
 pub(super) fn mounted(path: &Path) -> WriteError {
     WriteError::rule(
@@ -165,7 +159,6 @@ pub(super) fn judge(
     if node.size != bytes.len() as u64 {
         return Ok(differs);
     }
-    let error = |errno| WriteError::os(Step::Read, path, errno);
     let fd = match sys::open_to_read(&dir.fd, name) {
         Ok(fd) => fd,
         Err(Errno::ACCESS | Errno::PERM) => {
@@ -178,17 +171,19 @@ pub(super) fn judge(
         }
         // Gone or replaced since we looked.
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(differs),
-        Err(errno) => return Err(error(errno)),
+        Err(errno) => return Err(WriteError::os(Step::Read, path, errno)),
     };
-    let now = sys::node(&fd).map_err(error)?;
-    if now.id != node.id {
-        return Ok(differs);
+    // Who puts another file there between the look and this changes it after the look: whatever of the two is
+    // seen here, the next cycle sees the other one whole.
+    match reads_as(&fd, bytes) {
+        Ok(same) => Ok(Verdict {
+            content: !same,
+            ..differs
+        }),
+        // Something that is no file.
+        Err(Errno::ISDIR | Errno::SPIPE) => Ok(differs),
+        Err(errno) => Err(WriteError::os(Step::Read, path, errno)),
     }
-    let same = reads_as(&fd, bytes).map_err(error)?;
-    Ok(Verdict {
-        content: !same,
-        ..differs
-    })
 }
 
 fn reads_as(fd: &std::os::fd::OwnedFd, bytes: &[u8]) -> sys::Result<bool> {

@@ -15,23 +15,29 @@ use super::{Committed, Target};
 /// Makes every directory, and shows that a file can be made there and given away.
 pub(super) fn prove(targets: &[Target], proofs: &Proofs) -> Result<Vec<String>, WriteError> {
     let mut warnings = Vec::new();
+    let mut here: Option<Directory> = None;
     for target in targets {
         let path = target.path.as_path();
-        let dir = Directory::ensured(target.directory())?;
+        // Files of one secret mostly lie beside each other.
+        let dir = match here.take() {
+            Some(dir) if dir.path == target.directory() => dir,
+            _ => Directory::ensured(target.directory())?,
+        };
+        let dir = &*here.insert(dir);
         if let (false, Some(name)) = (target.is_dir, path.file_name())
-            && let Some(node) = look::look(&dir, name, path)?
+            && let Some(node) = look::look(dir, name, path)?
         {
             if target.in_place {
-                Existing::open(&dir, name, path)?.prove(Look::of(target), path)?;
+                Existing::open(dir, name, path)?.prove(Look::of(target), path)?;
                 warnings.push(in_place::warning(path));
                 continue;
             }
-            if look::is_mount_point(&dir, &node) {
+            if node.mount_root {
                 return Err(look::mounted(path));
             }
         }
         let look = Look::of(target);
-        proofs.shown(&dir, look, || Staged::create(&dir, look, path).map(drop))?;
+        proofs.shown(dir, look, || Staged::create(dir, look, path).map(drop))?;
     }
     Ok(warnings)
 }
@@ -51,7 +57,7 @@ fn verdict(dir: &Directory, piece: &Piece<'_>, memory: &Memory) -> Result<Verdic
     let Some(node) = look::look(dir, piece.name, &piece.path)? else {
         return Ok(Verdict::ABSENT);
     };
-    if !piece.in_place && look::is_mount_point(dir, &node) {
+    if !piece.in_place && node.mount_root {
         return Err(look::mounted(&piece.path));
     }
     look::judge(
