@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::behind;
 use super::error::{Step, WriteError};
 use super::look::{self, Look, Memory, Verdict};
-use super::name::{self, DATA, DATA_TMP};
+use super::name::{self, DATA, DATA_TMP, Names};
 use super::stage::{self, Staged};
 use super::sweep::Swept;
 use super::sys;
@@ -44,12 +44,13 @@ pub(super) fn prove(targets: &[Target]) -> Result<Vec<String>, WriteError> {
     };
     let base = Directory::ensured(path)?;
     current(&base)?;
+    let mut names = Names::default();
     for target in targets {
         let path = target.path.as_path();
         if let (false, Some(name)) = (target.is_dir, path.file_name()) {
             visible(&base, name, path)?;
         }
-        drop(Staged::create(&base, Look::of(target), path)?);
+        drop(Staged::create(&base, Look::of(target), path, &mut names)?);
     }
     Ok(Vec::new())
 }
@@ -123,9 +124,7 @@ pub(super) fn commit(
     state.old |= old.is_some();
 
     for ((piece, fd), verdict) in pieces.iter().zip(&written).zip(&verdicts) {
-        if let Ok(node) = sys::node(fd) {
-            state.memory.keep(&piece.path, node, piece.bytes);
-        }
+        state.memory.keep(piece, fd);
         if verdict.is_right() && sound {
             committed.unchanged += 1;
         } else {
@@ -268,7 +267,9 @@ struct Generation<'base> {
 impl<'base> Generation<'base> {
     fn create(base: &'base Directory) -> Result<Self, WriteError> {
         let error = |errno| WriteError::os(Step::CreateIn, &base.path, errno);
-        let name = name::generation(SystemClock.wall()).map_err(error)?;
+        let name = Names::default()
+            .generation(SystemClock.wall())
+            .map_err(error)?;
         sys::make_directory(&base.fd, &name, 0o700).map_err(error)?;
         let fd = match sys::open_directory(&base.fd, &name) {
             Ok(fd) => fd,

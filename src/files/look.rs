@@ -1,7 +1,9 @@
 //! What is there already, and whether it is right.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ring::hmac;
@@ -14,6 +16,7 @@ use super::Target;
 use super::error::{MOUNT_THE_DIRECTORY, Step, WriteError, shown};
 use super::sys::{self, Node};
 use super::walk::{self, Directory};
+use super::writer::Piece;
 
 /// How a file shall look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,11 @@ impl Look {
 
     pub(super) fn is_that_of(self, node: &Node) -> bool {
         (self.mode, self.uid, self.gid) == (node.mode, node.uid, node.gid)
+    }
+
+    /// Whether its owner is the daemon, and may read it.
+    fn is_our_own(self) -> bool {
+        self.uid == sys::euid() && self.mode & 0o400 != 0
     }
 }
 
@@ -104,17 +112,23 @@ pub(super) fn mounted(path: &Path) -> WriteError {
 pub(super) struct Memory {
     key: Option<hmac::Key>,
     files: HashMap<PathBuf, (Node, hmac::Tag)>,
+    /// Whether even the daemon's own was refused: then all are remembered.
+    refused: Cell<bool>,
 }
 
 impl Memory {
-    /// Remembers what was just written.
-    pub(super) fn keep(&mut self, path: &Path, node: Node, bytes: &[u8]) {
+    /// Remembers what was just written and has its name, where it may not be possible to read it back.
+    pub(super) fn keep(&mut self, piece: &Piece<'_>, fd: &OwnedFd) {
+        if piece.look.is_our_own() && !self.refused.get() {
+            return;
+        }
         if self.key.is_none() {
             self.key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
         }
-        if let Some(key) = &self.key {
+        // Where it cannot be remembered, it is written again.
+        if let (Some(key), Ok(node)) = (&self.key, sys::node(fd)) {
             self.files
-                .insert(path.to_owned(), (node, hmac::sign(key, bytes)));
+                .insert(piece.path.clone(), (node, hmac::sign(key, piece.bytes)));
         }
     }
 
@@ -162,6 +176,7 @@ pub(super) fn judge(
     let fd = match sys::open_to_read(&dir.fd, name) {
         Ok(fd) => fd,
         Err(Errno::ACCESS | Errno::PERM) => {
+            memory.refused.set(true);
             return Ok(Verdict {
                 exists: true,
                 content: !memory.has(path, node, bytes),
@@ -186,7 +201,7 @@ pub(super) fn judge(
     }
 }
 
-fn reads_as(fd: &std::os::fd::OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
+fn reads_as(fd: &OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
     // As large as the content and one byte more, which tells that the file is longer.
     let mut buffer = Zeroizing::new(vec![0; (bytes.len() + 1).min(16 * 1024)]);
     let mut done = 0;

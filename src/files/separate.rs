@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{WriteError, shown};
 use super::in_place::{self, Existing};
 use super::look::{self, Look, Memory, Verdict};
+use super::name::Names;
 use super::proofs::Proofs;
 use super::stage::Staged;
 use super::walk::Directory;
@@ -15,6 +16,7 @@ use super::{Committed, Target};
 /// Makes every directory, and shows that a file can be made there and given away.
 pub(super) fn prove(targets: &[Target], proofs: &Proofs) -> Result<Vec<String>, WriteError> {
     let mut warnings = Vec::new();
+    let mut names = Names::default();
     let mut here: Option<Directory> = None;
     for target in targets {
         let path = target.path.as_path();
@@ -37,7 +39,9 @@ pub(super) fn prove(targets: &[Target], proofs: &Proofs) -> Result<Vec<String>, 
             }
         }
         let look = Look::of(target);
-        proofs.shown(dir, look, || Staged::create(dir, look, path).map(drop))?;
+        proofs.shown(dir, look, || {
+            Staged::create(dir, look, path, &mut names).map(drop)
+        })?;
     }
     Ok(warnings)
 }
@@ -80,6 +84,7 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         }
     }
 
+    let mut names = Names::default();
     let mut staged = Vec::new();
     let mut existing = Vec::new();
     for piece in pieces {
@@ -92,7 +97,7 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         } else if piece.in_place && verdict.exists {
             existing.push((piece, Existing::open(dir, piece.name, &piece.path)?));
         } else {
-            let file = Staged::create(dir, piece.look, &piece.path)?;
+            let file = Staged::create(dir, piece.look, &piece.path, &mut names)?;
             file.write(piece.bytes, &piece.path)?;
             staged.push((piece, file));
         }
@@ -110,30 +115,23 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         .map(|piece| piece.path.as_path())
         .collect();
     for (piece, file) in &existing {
-        let node = file
-            .write(piece.look, piece.bytes, &piece.path)
+        file.write(piece.look, piece.bytes, &piece.path)
             .map_err(|error| halfway(error, &committed.written, &all))?;
-        state.memory.keep(&piece.path, node, piece.bytes);
+        state.memory.keep(piece, file.fd());
         committed.written.push(piece.path.clone());
         committed.warnings.push(in_place::warning(&piece.path));
     }
     for (piece, file) in &mut staged {
-        let result = file.rename(piece.name, &piece.path);
-        if result.is_ok() || file.is_renamed() {
+        if let Err(error) = file.rename(piece.name, &piece.path) {
+            // The cause stays the rename; what has been renamed shall last all the same, and
+            // is tried again in the next cycle.
+            let _ = state.sync(&dirs);
+            return Err(halfway(error, &committed.written, &all));
+        }
+        if !state.unsynced.contains(piece.parent) {
             state.unsynced.insert(piece.parent.to_owned());
         }
-        match result {
-            Ok(node) => state.memory.keep(&piece.path, node, piece.bytes),
-            Err(error) => {
-                // The cause stays the rename; what has been renamed shall last all the same, and
-                // is tried again in the next cycle.
-                let _ = state.sync(&dirs);
-                if file.is_renamed() {
-                    committed.written.push(piece.path.clone());
-                }
-                return Err(halfway(error, &committed.written, &all));
-            }
-        }
+        state.memory.keep(piece, file.fd());
         committed.written.push(piece.path.clone());
     }
     state
