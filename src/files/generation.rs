@@ -128,7 +128,7 @@ pub(super) fn commit(
         if verdict.is_right() && sound {
             committed.unchanged += 1;
         } else {
-            committed.written.push(piece.path.clone());
+            committed.written.push(piece.path.to_path_buf());
         }
     }
     let finish = || -> Result<(), WriteError> {

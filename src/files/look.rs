@@ -10,7 +10,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use super::Target;
 use super::error::{MOUNT_THE_DIRECTORY, Step, WriteError, shown};
@@ -127,8 +127,10 @@ impl Memory {
         }
         // Where it cannot be remembered, it is written again.
         if let (Some(key), Ok(node)) = (&self.key, sys::node(fd)) {
-            self.files
-                .insert(piece.path.clone(), (node, hmac::sign(key, piece.bytes)));
+            self.files.insert(
+                piece.path.to_path_buf(),
+                (node, hmac::sign(key, piece.bytes)),
+            );
         }
     }
 
@@ -203,10 +205,25 @@ pub(super) fn judge(
 
 fn reads_as(fd: &OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
     // As large as the content and one byte more, which tells that the file is longer.
-    let mut buffer = Zeroizing::new(vec![0; (bytes.len() + 1).min(16 * 1024)]);
+    let size = (bytes.len() + 1).min(16 * 1024);
+    let mut small = [0; 512];
+    let mut large;
+    let buffer = match small.get_mut(..size) {
+        Some(small) => small,
+        None => {
+            large = vec![0; size];
+            &mut large[..]
+        }
+    };
+    let same = reads_through(fd, bytes, buffer);
+    buffer.zeroize();
+    same
+}
+
+fn reads_through(fd: &OwnedFd, bytes: &[u8], buffer: &mut [u8]) -> sys::Result<bool> {
     let mut done = 0;
     loop {
-        let count = sys::read_at(fd, &mut buffer, done as u64)?;
+        let count = sys::read_at(fd, buffer, done as u64)?;
         let Some(expected) = bytes.get(done..done + count) else {
             return Ok(false);
         };

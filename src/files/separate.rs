@@ -112,13 +112,13 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         .iter()
         .map(|(piece, _)| piece)
         .chain(staged.iter().map(|(piece, _)| piece))
-        .map(|piece| piece.path.as_path())
+        .map(|piece| &*piece.path)
         .collect();
     for (piece, file) in &existing {
         file.write(piece.look, piece.bytes, &piece.path)
             .map_err(|error| halfway(error, &committed.written, &all))?;
         state.memory.keep(piece, file.fd());
-        committed.written.push(piece.path.clone());
+        committed.written.push(piece.path.to_path_buf());
         committed.warnings.push(in_place::warning(&piece.path));
     }
     for (piece, file) in &mut staged {
@@ -132,7 +132,7 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
             state.unsynced.insert(piece.parent.to_owned());
         }
         state.memory.keep(piece, file.fd());
-        committed.written.push(piece.path.clone());
+        committed.written.push(piece.path.to_path_buf());
     }
     state
         .sync(&dirs)
