@@ -329,8 +329,12 @@ impl Breaker {
                 if *due <= now {
                     self.spacing.begun();
                     *asked = now;
-                    // Until it is known what this one finds.
-                    *due = now + self.spacing.most(chance);
+                    // As if this one found the same, until it has ended; a request may hang for long.
+                    *due = now
+                        + match by {
+                            By::Health => self.spacing.wait(chance),
+                            By::Requests { .. } => self.spacing.most(chance),
+                        };
                 }
                 match by {
                     By::Health => Some(Duty::AskHealth),

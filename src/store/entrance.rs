@@ -291,9 +291,18 @@ mod tests {
                 .record(Outcome::Failed(Found::NoAnswer));
         }
         wait_until_open(&entrance);
-        // No time passes: it is told at once, and the next one has its turn at once.
-        assert!(waits.join().unwrap().unwrap_err().wake.is_some());
-        entrance.rate.acquire(&clock, &Stop::never()).unwrap();
+        // No time passes on the clock: it is told at once, and the next one has its turn at once.
+        let (done, is_done) = crossbeam_channel::bounded(1);
+        std::thread::spawn(move || {
+            let told = waits.join().unwrap().unwrap_err().wake.is_some();
+            done.send(told).unwrap();
+            entrance.rate.acquire(&clock, &Stop::never()).unwrap();
+            done.send(true).unwrap();
+        });
+        for what in ["it is told", "the next one has its turn"] {
+            let done = is_done.recv_timeout(Duration::from_secs(60));
+            assert_eq!(done, Ok(true), "{what}");
+        }
     }
 
     #[test]
