@@ -300,7 +300,7 @@ mod tests {
             done.send(true).unwrap();
         });
         for what in ["it is told", "the next one has its turn"] {
-            let done = is_done.recv_timeout(Duration::from_secs(60));
+            let done = is_done.recv_timeout(Duration::from_secs(30));
             assert_eq!(done, Ok(true), "{what}");
         }
     }
