@@ -23,7 +23,7 @@ use crate::store::{Store, Stores};
 pub(super) const SLACK: Duration = Duration::from_secs(10);
 
 /// Workers that are woken together spread over this time each, one second at most in all.
-const SPLAY_EACH: Duration = Duration::from_millis(10);
+const SPLAY_EACH: Duration = Duration::from_millis(5);
 const SPLAY_MOST: Duration = Duration::from_secs(1);
 
 /// Leaving workers that do not write are waited for this long.
