@@ -220,6 +220,13 @@ fn the_bench_runs_from_end_to_end() {
             assert!(median > 0.0, "{figure} of {program}: {median}");
         }
     }
+    // The program that `make floor` makes.
+    if root("target/static/floor").exists() {
+        for figure in ["files", "files_cpu", "reads_cpu", "wake_tls", "wake_write"] {
+            let floor = stored.known(figure, "floor", 1);
+            assert!(floor > 0.0, "{figure}: {floor}");
+        }
+    }
     assert!(stored.known("delay", OURS, 20) < 5.0);
     assert!(stored.known("outage", OURS, 100) < 60.0);
 }

@@ -8,7 +8,8 @@ from contenders import AGENT, OURS
 
 PLACES = ("tmpfs", "disk")
 # What depends on where the files lie; all else is taken once, in one of the places.
-PLACED = ("time", "cpu", "requests", "refresh_same", "refresh_new", "refresh_reads", "files", "files_cpu")
+PLACED = ("time", "cpu", "requests", "refresh_same", "refresh_new", "refresh_reads", "files", "files_cpu",
+          "wake_write")
 SECONDS = ((60.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"), (0.0, 1e-6, "µs"))
 
 

@@ -86,18 +86,25 @@ def reads_one_by_one(bench, rounds):
 
 
 def wakes(bench, times):
-    """Processor time a second of who wakes only, of who reads a secret as well, and looks at two files."""
-    server, seen = bench.server, []
+    """Processor time a second of who wakes only, of who reads a secret as well and looks at two files, and of who
+    reads it and writes them anew in each of the places."""
+    server, seen, written = bench.server, [], {}
     for field in "ab":
         file = bench.places[bench.place] / f"seen.{field}"
         file.write_text("x" * 100)
         seen.append(file)
-    said = floor(bench, "wakes", server.plain_place, server.tls_place, server.ca, "root", times, *seen)
-    for name in ("waking", "plain", "tls"):
+    for target, place in bench.places.items():
+        directory = place / "floor-wakes"
+        directory.mkdir(exist_ok=True)
+        written[str(directory)] = target
+    said = floor(bench, "wakes", server.plain_place, server.tls_place, server.ca, "root", times, *seen, *written)
+    for kind in ("waking", "plain", "tls", *written):
         # Their mean, as it is the mean that is taken of the two programs.
-        if used := [value for kind, value in said if kind == name]:
-            bench.book.add(f"wake_{name}", "floor", 1, sum(used) / len(used))
-            say(f"  floor, {name:<16} {seconds(bench.book.median(f'wake_{name}', 'floor', 1))} a second")
+        if used := [value for found, value in said if found == kind]:
+            figure, target = (f"wake_{'write' if kind in written else kind}", written.get(kind, bench.place))
+            bench.book.add(figure, "floor", 1, sum(used) / len(used), target=target)
+            told = f"{figure} {target}" if kind in written else figure
+            say(f"  floor, {told:<18} {seconds(bench.book.median(figure, 'floor', 1, target=target))} a second")
 
 
 def check_disk(bench):

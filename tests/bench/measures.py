@@ -11,6 +11,8 @@ from host import memory, processor, say, threads, wait_until
 from server import FIELDS
 
 REFRESHED = (1, 100, 1000)
+# Of the window that is asked for: the fewer reads there are a second, the longer they need to say something.
+WINDOWS = {1: 1.5, 100: 0.6, 1000: 1.0}
 DELAYED = 20  # secrets in the measurement of delay
 
 
@@ -123,10 +125,9 @@ class Bench:
         self.server.fill(self.server.filled, afresh=True)
 
     def refresh_once(self, program, n, target):
-        # A hundred reads a second at most, which both programs can do. Of a single secret there is one a second:
-        # it needs longer.
+        # A hundred reads a second at most, which both programs can do.
         interval = max(1, n // 100)
-        window = max(interval, self.options.window * (1.5 if n == 1 else 1))
+        window = max(interval, self.options.window * WINDOWS[n])
         with self.running(program, n, target, interval=f"{interval}s") as contender:
             if not self.finish(contender):
                 return

@@ -222,20 +222,28 @@ def floor_cpu(figures):
 
 def floor_wakes(figures):
     """One read a second: what anyone pays who wakes so often."""
-    wakes = [figures.median(f"wake_{name}", "floor", 1) for name in ("waking", "plain", "tls")]
-    if not all(wakes):
+    waking, plain, tls = (figures.median(f"wake_{name}", "floor", 1) for name in ("waking", "plain", "tls"))
+    if not tls:
         return "One read a second: not measured (`make floor`)."
     place = figures.places()[0]
+    same, new, written = figures.pair("refresh_same", 1, target=place), {}, {}
+    for at in figures.places():
+        new[at] = figures.pair("refresh_new", 1, target=at)
+        written[at] = figures.median("wake_write", "floor", 1, target=at)
     lines = [paragraph(
                  "One read a second, in processor time, caches cold. The floor is a program that wakes once a second; "
-                 "then sends a request on a kept connection, reads the answer to its end, opens and reads two files:"),
-             "", "| once a second | processor time |", "|---|--:|"]
-    lines += [f"| {name} | {seconds(value)} |" for name, value in zip(
-        ("the floor: only waking", "the floor: a read without TLS, two files", "the floor: the same over TLS"), wakes)]
-    ours, theirs = figures.pair("refresh_same", 1, target=place)
-    if ours and theirs:
-        lines += [f"| {OURS}, nothing new | {seconds(ours)} |", f"| {AGENT}, nothing new | {seconds(theirs)} |",
-                  f"| 1/10 of that | {seconds(theirs / 10)} |"]
+                 "that then sends a request on a kept connection, reads the answer to its end, and opens and reads two "
+                 "files; or writes them anew:"),
+             "", "| once a second | the floor | secrets-sync | bao agent | 1/10 of that, of the floor |",
+             "|---|--:|--:|--:|--:|",
+             f"| only waking | {seconds(waking)} | | | |",
+             f"| a read without TLS, a look at two files | {seconds(plain)} | | | |"]
+    for name, least, (ours, theirs) in (
+        ("a read, a look at two files", tls, same),
+        *((f"a read, two new files on {at}", written[at], new[at]) for at in figures.places()),
+    ):
+        if least and ours and theirs:
+            lines.append(f"| {name} | {seconds(least)} | {seconds(ours)} | {seconds(theirs)} | {theirs / 10 / least:.2f} |")
     return "\n".join(lines)
 
 
@@ -250,8 +258,8 @@ def rest(figures, n=100):
     parts = [
         f"{seconds(first)} is what one secret takes: the start of the process, the sandbox, the TLS "
         "handshake, the login, the look-up of the token, a read, two files.",
-        f"{seconds(max(0, tls - plain))} is gone without TLS: handshakes of the other connections, and what every "
-        "request and answer costs there.",
+        *([f"{seconds(tls - plain)} is gone without TLS: handshakes of the other connections, and what every request "
+           "and answer costs there."] if tls > plain else []),
         f"The program itself takes {seconds(cpu)} of processor time, with a thread for each secret: requests, "
         "JSON, templates, the way to the target, creating, comparing and renaming files. The server computes on the "
         "same cores.",

@@ -67,12 +67,12 @@ def promised(figures, first):
 def bounds(figures):
     size = figures.median("size", OURS)
     ours, theirs = recovery(figures)
-    idle = {n: figures.median("idle", OURS, n) for n in (1, 100, 1000)}
-    late = [f"{n:,}" for n, value in idle.items() if value is None or value > IDLE]
+    idle = {n: value for n in (1, 100, 1000) if (value := figures.median("idle", OURS, n)) is not None}
+    late = [f"{n:,}" for n, value in idle.items() if value > IDLE]
     return paragraph(
             f"The program has {count(size)} bytes (at most {count(SIZE)}), `bao` {count(figures.median('size', AGENT))}. "
-            f"Idle with 1, 100 and 1,000 secrets it takes {', '.join(map(percent, idle.values()))} of a core (at most "
-            f"{IDLE} %{', missed with ' + ' and '.join(late) if late else ''}). After an outage of 30 to 150 s all is "
+            f"Idle with {', '.join(f'{n:,}' for n in idle)} secrets it takes {', '.join(map(percent, idle.values()))} "
+            f"of a core (at most {IDLE} %{', missed with ' + ' and '.join(late) if late else ''}). After an outage of 30 to 150 s all is "
             f"current again in {ratio(ours, theirs)} of the time, by medians (at most 1/{RECOVERY}"
             f"{'' if ours and theirs >= RECOVERY * ours else ', missed'}).")
 
@@ -85,7 +85,7 @@ def missed_and_why(figures):
         ours, theirs = figures.pair(figure, n, target=place)
         if ours and theirs and not reaches(figures, place, figure, n, limit):
             say, least = SAY[figure], least_of(figures, place, figure, n)
-            above = ", **above it**" if least and least > theirs / limit else ""
+            above = ", **above what is allowed**" if least and least > theirs / limit else ""
             lines.append(f"| {PROMISED[figure][0]} | {n:,} | {place or '–'} | {say(ours)} | {say(theirs / limit)} "
                          f"| {say(least)}{above} |")
             reasons.append(figure)
@@ -110,11 +110,12 @@ def missed_and_why(figures):
 def least_of(figures, place, figure, n):
     """As far as it was measured: the files and the reads alone, by the clock or in processor time."""
     reads, files = (figures.median(name, "floor", n, target=place) for name in ("reads_cpu", "files_cpu"))
-    wake = figures.median("wake_tls", "floor", 1)
     if figure == "refresh_same":
-        return wake if n == 1 else reads and reads / n
+        return figures.median("wake_tls", "floor", 1) if n == 1 else reads and reads / n
+    if figure == "refresh_new" and n == 1:
+        return figures.median("wake_write", "floor", 1, target=place)
     if figure == "refresh_new":
-        return wake and files and wake + files if n == 1 else reads and files and (reads + files) / n
+        return reads and files and (reads + files) / n
     if figure == "cpu":
         return reads and files and reads + files
     if figure == "time":

@@ -5,7 +5,9 @@
 //! ```text
 //! floor files DIRECTORY N                           two files for each of N secrets
 //! floor reads TLS CA TOKEN N                        N reads of secrets, over one connection
-//! floor wakes PLAIN TLS CA TOKEN N FILE FILE        N times: only waking; a read and two files; the same over TLS
+//! floor wakes PLAIN TLS CA TOKEN N FILE FILE [DIRECTORY..]
+//!                                                   N times: only waking; a read and a look at two files; the same
+//!                                                   over TLS; a read over TLS and two new files in each directory
 //! ```
 //!
 //! `PLAIN` and `TLS` are HOST:PORT of the same server.
@@ -36,17 +38,29 @@ fn main() {
     {
         ["files", directory, n] => files(Path::new(directory), number(n)),
         ["reads", tls, ca, token, n] => reads(&mut Line::tls(tls, ca), token, number(n)),
-        ["wakes", plain, tls, ca, token, n, first, second] => {
+        [
+            "wakes",
+            plain,
+            tls,
+            ca,
+            token,
+            n,
+            first,
+            second,
+            ref directories @ ..,
+        ] => {
+            let n = number(n) as usize;
             wakes(
                 &mut Line::plain(plain),
                 &mut Line::tls(tls, ca),
                 token,
-                number(n),
+                n,
                 [first, second],
+                directories,
             );
         }
         _ => panic!(
-            "usage: floor files DIRECTORY N | reads TLS CA TOKEN N | wakes PLAIN TLS CA TOKEN N FILE FILE"
+            "usage: floor files DIRECTORY N | reads TLS CA TOKEN N | wakes PLAIN TLS CA TOKEN N FILE FILE [DIRECTORY..]"
         ),
     }
 }
@@ -68,30 +82,35 @@ fn measured(work: impl FnOnce()) {
     println!("time {}\ncpu {used}", took.as_secs_f64());
 }
 
-/// As safely as the daemon writes them: under another name, synced, renamed, and then their directory synced.
+/// For each secret, all of them in one directory.
 fn files(directory: &Path, n: u32) {
-    let directory = openat(
-        CWD,
-        directory,
-        OFlags::DIRECTORY | OFlags::RDONLY,
-        Mode::empty(),
-    )
-    .expect("the directory");
-    let names: Vec<_> = (0..n)
-        .map(|n| ["a", "b"].map(|field| (format!(".s{n}.{field}.new"), format!("s{n}.{field}"))))
-        .collect();
-    measured(|| {
-        for pair in &names {
-            let written = [&pair[0].0, &pair[1].0].map(|name| write(&directory, name));
-            for file in written {
-                fsync(&file).expect("a sync");
-            }
-            for (new, name) in pair {
-                renameat(&directory, new, &directory, name).expect("a rename");
-            }
-            fsync(&directory).expect("a sync of the directory");
-        }
-    });
+    let directory = open(directory);
+    let names: Vec<_> = (0..n).map(pair).collect();
+    measured(|| names.iter().for_each(|pair| replace(&directory, pair)));
+}
+
+fn open(directory: &Path) -> OwnedFd {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(CWD, directory, flags, Mode::empty()).expect("the directory")
+}
+
+/// What each file of a secret is called while it is new, and then.
+type Pair = [(String, String); 2];
+
+fn pair(n: u32) -> Pair {
+    ["a", "b"].map(|field| (format!(".s{n}.{field}.new"), format!("s{n}.{field}")))
+}
+
+/// As safely as the daemon: under another name, synced, renamed, and then their directory synced.
+fn replace(directory: &OwnedFd, pair: &Pair) {
+    let written = [&pair[0].0, &pair[1].0].map(|name| write(directory, name));
+    for file in written {
+        fsync(&file).expect("a sync");
+    }
+    for (new, name) in pair {
+        renameat(directory, new, directory, name).expect("a rename");
+    }
+    fsync(directory).expect("a sync of the directory");
 }
 
 fn write(directory: &OwnedFd, name: &str) -> OwnedFd {
@@ -111,33 +130,57 @@ fn reads(line: &mut Line, token: &str, n: u32) {
     measured(|| requests.iter().for_each(|request| line.ask(request)));
 }
 
-/// Once a second one of the three, by turns, so that what else the machine does meets all alike. From one wake-up
-/// to the next; the connections and the program's pages were used once before.
-fn wakes(plain: &mut Line, tls: &mut Line, token: &str, n: u32, files: [&str; 2]) {
+/// Once a second one of them, by turns, so that what else the machine does meets all alike. From one wake-up to
+/// the next; the connections and the program's pages were used once before.
+fn wakes(
+    plain: &mut Line,
+    tls: &mut Line,
+    token: &str,
+    n: usize,
+    files: [&str; 2],
+    directories: &[&str],
+) {
     let request = request(token, 0);
-    let mut work = |mode: u32| {
-        match mode {
-            0 => return,
-            1 => plain.ask(&request),
-            _ => tls.ask(&request),
+    let directories: Vec<_> = directories
+        .iter()
+        .map(|name| (*name, open(Path::new(name))))
+        .collect();
+    let names = pair(0);
+    let kinds = 3 + directories.len();
+    let mut work = |kind: usize| match kind {
+        0 => {}
+        1 => {
+            plain.ask(&request);
+            look(files);
         }
-        for file in files {
-            let mut bytes = [0; 256];
-            let read = File::open(file).and_then(|mut file| file.read(&mut bytes));
-            assert!(read.expect("a file to look at") > 0);
+        2 => {
+            tls.ask(&request);
+            look(files);
+        }
+        _ => {
+            tls.ask(&request);
+            replace(&directories[kind - 3].1, &names);
         }
     };
-    (0..3).for_each(&mut work);
+    (0..kinds).for_each(&mut work);
     sleep();
-    for turn in 0..3 * n {
-        let used = processor();
-        work(turn % 3);
+    for turn in 0..kinds * n {
+        let (kind, used) = (turn % kinds, processor());
+        work(kind);
         sleep();
-        println!(
-            "{} {}",
-            ["waking", "plain", "tls"][turn as usize % 3],
-            processor() - used
-        );
+        let used = processor() - used;
+        match kind {
+            0..3 => println!("{} {used}", ["waking", "plain", "tls"][kind]),
+            _ => println!("{} {used}", directories[kind - 3].0),
+        }
+    }
+}
+
+fn look(files: [&str; 2]) {
+    for file in files {
+        let mut bytes = [0; 256];
+        let read = File::open(file).and_then(|mut file| file.read(&mut bytes));
+        assert!(read.expect("a file to look at") > 0);
     }
 }
 
