@@ -64,8 +64,6 @@ def measure(bench):
     floor.reads(bench, min(2, rounds))
     floor.reads_one_by_one(bench, few)
     for target in places:
-        floor.files(bench, target, few)
-    for target in places:
         bench.start_up("tls", target, rounds)
     floor.check_disk(bench)
     bench.start_up("plain", bench.place, few)

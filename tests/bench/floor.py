@@ -54,17 +54,17 @@ def find_wrk():
     return None, None
 
 
-def files(bench, target, rounds):
+def files(bench, target, n):
     """Two files for each of n secrets, by one thread: seconds, and of processor time."""
-    for n in bench.options.sizes:
-        for turn in range(rounds):
-            said = write(bench, target, f"floor-{n}-{turn}", n)
-            if not said:
-                return
-            bench.book.add("files", "floor", n, said["time"], target=target)
-            bench.book.add("files_cpu", "floor", n, said["cpu"], target=target)
-        took, used = (seconds(bench.book.median(figure, "floor", n, target=target)) for figure in ("files", "files_cpu"))
-        say(f"  {2 * n} files on {target}: {took}, {used} of processor time")
+    if said := write(bench, target, f"floor-{n}-{len(bench.book.of('files', 'floor', n, target=target))}", n):
+        bench.book.add("files", "floor", n, said["time"], target=target)
+        bench.book.add("files_cpu", "floor", n, said["cpu"], target=target)
+
+
+def tell_files(bench, target, n):
+    took, used = (bench.book.median(figure, "floor", n, target=target) for figure in ("files", "files_cpu"))
+    if took:
+        say(f"  the files alone: {seconds(took)}, {seconds(used)} of processor time")
 
 
 def write(bench, target, name, n):

@@ -43,14 +43,19 @@ class Bench:
         return contender.all_files(self.options.patience) is not None
 
     def start_up(self, transport, target, rounds):
-        """From the start of the program to the last file: time, processor, requests."""
+        """From the start of the program to the last file: time, processor, requests. And, by turns with them, the
+        files alone."""
         title(f"start to all files, {transport}, {target}")
         for n in self.options.sizes:
             for turn in range(rounds if n < 1000 else max(1, (rounds + 1) // 2)):
                 for program in self.programs(n, turn):
                     self.start_once(program, n, transport, target)
+                if transport == "tls":
+                    floor.files(self, target, n)
             for figure in ("time", "cpu", "requests"):
                 self.tell(figure, n, transport, target)
+            if transport == "tls":
+                floor.tell_files(self, target, n)
 
     def start_once(self, program, n, transport, target):
         where = {"transport": transport, "target": target}
