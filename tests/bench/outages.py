@@ -40,7 +40,7 @@ class Plan:
     longest: float = 150.0
     secrets: int = 100
     servers: int = 3
-    outages: int = 4
+    outages: int = 3
 
 
 def main():
