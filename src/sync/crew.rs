@@ -72,7 +72,8 @@ impl Crew {
     ///
     /// # Errors
     ///
-    /// When its thread cannot be started: a failure of this secret, to be tried again.
+    /// When its thread, or the one that keeps its session, cannot be started: a failure of this secret, to be
+    /// tried again.
     pub(super) fn start(
         &mut self,
         secret: &Arc<Secret>,
@@ -83,11 +84,19 @@ impl Crew {
     ) -> Result<u64, Failure> {
         let id = self.next_id;
         self.next_id += 1;
+        let stores = stores_of(secret, stores)?;
+        for (source, store) in secret.sources.iter().zip(&stores) {
+            let prepared = store.prepare(source);
+            // Who has a time limit tries it again by itself, within that.
+            if policy == Policy::Forever {
+                prepared.map_err(|error| error.failure)?;
+            }
+        }
         let worker = Worker {
             id,
             cycle: Cycle::new(
                 Arc::clone(secret),
-                stores_of(secret, stores)?,
+                stores,
                 Arc::clone(&self.proofs),
                 preview,
             ),

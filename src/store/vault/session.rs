@@ -125,6 +125,22 @@ impl Session {
         }
     }
 
+    /// Starts the keeper, where there will be something to keep. It waits until somebody asks.
+    ///
+    /// # Errors
+    ///
+    /// Those of `start`.
+    pub(super) fn prepare(
+        &self,
+        start: impl Fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.token.is_some() || state.stop.is_none() {
+            return Ok(());
+        }
+        state.start_once(start)
+    }
+
     /// The token, waiting for a login that is under way. `start` starts the keeper, which happens
     /// once.
     ///
@@ -161,10 +177,7 @@ impl Session {
                     return Err(closed());
                 }
                 self.login_begins(&mut state, login);
-                if !state.started {
-                    start()?;
-                    state.started = true;
-                }
+                state.start_once(&start)?;
                 if !state.wanted {
                     state.wanted = true;
                     self.poke();
@@ -404,6 +417,14 @@ impl Session {
 }
 
 impl State {
+    fn start_once(&mut self, start: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        if !self.started {
+            start()?;
+            self.started = true;
+        }
+        Ok(())
+    }
+
     fn reason(&self) -> Option<String> {
         self.failure.as_ref().map(|failure| failure.message.clone())
     }

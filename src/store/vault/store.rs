@@ -231,6 +231,11 @@ impl VaultStore {
 }
 
 impl Store for VaultStore {
+    fn prepare(&self, source: &Source) -> Result<(), StoreError> {
+        let Entry { session, tools } = self.session(&source.session)?;
+        session.prepare(|| keeper::start(&session, &tools))
+    }
+
     fn fetch(&self, source: &Source, stop: &Stop) -> Result<Fetched, StoreError> {
         let Entry { session, tools } = self.session(&source.session)?;
         let mut token = session.token(|| keeper::start(&session, &tools), stop)?;
