@@ -28,5 +28,6 @@ mod upkeep;
 mod wire;
 
 pub(crate) use kv::{encoded, fetched, request_path};
+pub use store::longest_fetch;
 pub(crate) use store::{Retired, Surroundings, VaultStore};
 pub(crate) use unwrapped::LEFT_FOR_THE_DAEMON;

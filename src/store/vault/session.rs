@@ -23,6 +23,11 @@ pub(super) const CALM: Duration = Duration::from_secs(5 * 60);
 /// anybody notices if it is revoked meanwhile, longer than a crowd of doubters needs.
 const ASKED: Duration = Duration::from_secs(2);
 
+/// The longest that a worker waits for the keeper: for a login and the look-up after it, and a little.
+pub(super) fn patience(timeout: Duration) -> Duration {
+    timeout * 2 + Duration::from_secs(5)
+}
+
 /// What a worker reports of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -95,7 +100,7 @@ impl Session {
         Self {
             plan,
             clock,
-            patience: timeout * 2 + Duration::from_secs(5),
+            patience: patience(timeout),
             state: Mutex::new(State {
                 token,
                 generation: 1,
