@@ -9,6 +9,7 @@ pub(crate) mod address;
 mod auth;
 mod claims;
 mod collector;
+mod credential;
 mod credentials;
 mod describe;
 mod diff;
@@ -27,6 +28,7 @@ pub mod tls;
 
 pub use crate::config::Daemon;
 pub use collector::collector;
+pub use credential::Unreadable;
 pub use credentials::{CredentialProblem, inspect};
 pub use describe::{content, describe};
 pub use diff::{Diff, diff};

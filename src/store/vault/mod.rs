@@ -11,7 +11,6 @@
 pub mod answer;
 mod auth;
 mod client;
-mod credential;
 mod envelope;
 mod explain;
 mod inquiry;
