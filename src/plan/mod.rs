@@ -33,7 +33,7 @@ pub use credentials::{CredentialProblem, inspect};
 pub use describe::{content, describe};
 pub use diff::{Diff, diff};
 pub use expected::{Expected, whole};
-pub use load::{load, load_text};
+pub use load::{load, load_again, load_text};
 pub use model::{
     Address, Auth, Credential, Demand, Interval, KvVersion, Layout, Notice, Output, Plan, Proxy,
     Secret, SessionKey, SessionPlan, Source, StorePlan, TlsFiles, TrustedRoots,

@@ -460,7 +460,7 @@ impl Supervisor {
     fn reload(&mut self) {
         let now = self.clock.now();
         self.outlook.reloading();
-        match plan::load(&self.file, &self.environment, Purpose::Run) {
+        match plan::load_again(&self.file, &self.environment, Purpose::Run) {
             Ok(plan) => {
                 let sandbox = self.sandbox.as_ref();
                 match sandbox.and_then(|sandbox| sandbox.refuses(&plan, &self.daemon)) {
