@@ -33,6 +33,19 @@ pub fn load(file: &Path, environment: &Environment, purpose: Purpose) -> Result<
     planned(&config::read(file)?, environment, purpose)
 }
 
+/// The same for a file that was read before, perhaps by another process.
+///
+/// # Errors
+///
+/// As [`load`]; a pipe or a device is one: what came from it does not come again.
+pub fn load_again(
+    file: &Path,
+    environment: &Environment,
+    purpose: Purpose,
+) -> Result<Plan, Problems> {
+    planned(&config::read_again(file)?, environment, purpose)
+}
+
 /// Resolves a configuration that is at hand as text; `file` is what messages call it.
 ///
 /// # Errors
