@@ -18,6 +18,7 @@ mod proofs;
 mod separate;
 mod stage;
 mod sweep;
+mod syncs;
 mod sys;
 mod target;
 #[cfg(test)]
