@@ -116,7 +116,6 @@ const MISSED: &[(&str, &str, u64)] = &[
     ("disk", "refresh_new", 1),
     ("disk", "refresh_new", 1000),
     ("", "idle", 1000),
-    ("", "recovery", 100),
 ];
 
 #[test]

@@ -28,9 +28,9 @@ WHY = {
                    "directory, so that no power cut leaves a name without its file. The agent leaves the directory "
                    "out.",
     "idle": "what is kept and told of each secret is looked through now and then, though none of them changes.",
-    "recovery": "ours waits for the probe that finds the server, and probes are spaced, so as not to add to the "
-                "server's trouble; then all is read at once. The agent's waits are drawn at random up to a minute: its "
-                "median differs from run to run.",
+    "recovery": "ours waits for the probe that finds the server, a second on average, and then half a second until "
+                "the last of a hundred is read, so that they do not come all at once. The agent's waits are drawn at "
+                "random up to a minute: its median differs from run to run.",
 }
 
 
