@@ -16,7 +16,7 @@ import sys
 from chart import chart
 from contenders import AGENT, OURS
 from figures import PLACED, PLACES, SAY, Figures, count, item, megabytes, paragraph, percentile, ratio, seconds
-from floor import CHECKED, is_shaken
+from floor import is_shaken
 from host import ROOT
 from promises import bounds, missed_and_why, promised, recovery
 
@@ -112,8 +112,9 @@ def shaken(figures):
     checks = figures.head.get("disk_checks", [])
     if not is_shaken(checks):
         return ""
-    return (f" The disk was not the same all along: {CHECKED} secrets took {', '.join(map(seconds, checks))} of "
-            "processor time there at the start, in the middle and at the end. Figures on disk do not hold.")
+    said = [f"{seconds(check['new_file'])} and {seconds(check['secret'])}" for check in checks]
+    return (" The disk was slowed by what had been deleted there, or by others: a new file and the files of a secret took "
+            f"{', then '.join(said)} of processor time. Figures on disk do not hold.")
 
 
 def sizes(figures, place, names):
