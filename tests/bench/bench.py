@@ -87,7 +87,8 @@ def parse_options():
     parser.add_argument("--agent-most", type=int, default=1000, help="larger sizes are for secrets-sync alone")
     parser.add_argument("--rounds", type=int, default=7, help="of the start; other figures have fewer")
     parser.add_argument("--patience", type=float, default=120.0, help="seconds for a start, then it is given up")
-    parser.add_argument("--calm", type=float, default=360.0, help="seconds to wait for a disk that is slow after deletions")
+    parser.add_argument("--calm", type=float, default=360.0,
+                        help="seconds to wait for a disk that is slow after deletions")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds from the last file to what is called rest")
     parser.add_argument("--idle", type=float, default=25.0, help="seconds of idleness")
     parser.add_argument("--window", type=float, default=10.0, help="seconds in which refreshes are counted, about")

@@ -70,10 +70,11 @@ def bounds(figures):
     idle = {n: value for n in (1, 100, 1000) if (value := figures.median("idle", OURS, n)) is not None}
     late = [f"{n:,}" for n, value in idle.items() if value > IDLE]
     return paragraph(
-            f"The program has {count(size)} bytes (at most {count(SIZE)}), `bao` {count(figures.median('size', AGENT))}. "
+            f"The program has {count(size)} bytes (at most {count(SIZE)}), `bao` "
+            f"{count(figures.median('size', AGENT))}. "
             f"Idle with {', '.join(f'{n:,}' for n in idle)} secrets it takes {', '.join(map(percent, idle.values()))} "
-            f"of a core (at most {IDLE} %{', missed with ' + ' and '.join(late) if late else ''}). After an outage of 30 to 150 s all is "
-            f"current again in {ratio(ours, theirs)} of the time, by medians (at most 1/{RECOVERY}"
+            f"of a core (at most {IDLE} %{', missed with ' + ' and '.join(late) if late else ''}). After an outage of "
+            f"30 to 150 s all is current again in {ratio(ours, theirs)} of the time, by medians (at most 1/{RECOVERY}"
             f"{'' if ours and theirs >= RECOVERY * ours else ', missed'}).")
 
 

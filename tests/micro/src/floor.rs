@@ -62,7 +62,8 @@ fn main() {
             );
         }
         _ => panic!(
-            "usage: floor files DIRECTORY N | creates DIRECTORY N | reads TLS CA TOKEN N | wakes PLAIN TLS CA TOKEN N FILE FILE [DIRECTORY..]"
+            "usage: floor files DIRECTORY N | creates DIRECTORY N | reads TLS CA TOKEN N \
+             | wakes PLAIN TLS CA TOKEN N FILE FILE [DIRECTORY..]"
         ),
     }
 }
