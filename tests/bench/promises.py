@@ -109,7 +109,7 @@ def missed_and_why(figures):
 
 
 def least_of(figures, place, figure, n):
-    """As far as it was measured: the files and the reads alone, by the clock or in processor time."""
+    """As far as it was measured: the files and the reads alone. By the clock there is no such sum: they overlap."""
     reads, files = (figures.median(name, "floor", n, target=place) for name in ("reads_cpu", "files_cpu"))
     if figure == "refresh_same":
         return figures.median("wake_tls", "floor", 1) if n == 1 else reads and reads / n
@@ -119,9 +119,6 @@ def least_of(figures, place, figure, n):
         return reads and files and (reads + files) / n
     if figure == "cpu":
         return reads and files and reads + files
-    if figure == "time":
-        rate, files = figures.best_rate(), figures.median("files", "floor", n, target=place)
-        return rate and files and n / rate + files
     return None
 
 
