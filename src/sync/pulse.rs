@@ -22,7 +22,7 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     phase: AtomicU8,
-    /// Nanoseconds on the clock by which the cycle should have ended; 0 while idle.
+    /// Nanoseconds on the clock by which the cycle, or its step, should have ended; 0 while idle.
     deadline: AtomicU64,
 }
 
@@ -36,6 +36,15 @@ impl Pulse {
     pub(super) fn waiting(&self, deadline: Tick) {
         let nanos = u64::try_from(deadline.since_start().as_nanos()).unwrap_or(u64::MAX);
         self.deadline.store(nanos, Ordering::Relaxed);
+    }
+
+    /// A step that should end by `deadline`, whatever time its cycle has.
+    pub(super) fn within<T>(&self, deadline: Tick, step: impl FnOnce() -> T) -> T {
+        let whole = self.deadline.load(Ordering::Relaxed);
+        self.waiting(deadline);
+        let result = step();
+        self.deadline.store(whole, Ordering::Relaxed);
+        result
     }
 
     /// A cycle begins that should end by `deadline`; `false` when closed.

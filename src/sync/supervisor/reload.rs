@@ -60,7 +60,7 @@ impl Supervisor {
         // Nobody listens any more to those who are replaced.
         self.hear();
         self.outlook.reloading();
-        match plan::load(&self.file, &self.environment, Purpose::Run) {
+        match plan::load_again(&self.file, &self.environment, Purpose::Run) {
             Ok(plan) => {
                 let sandbox = self.sandbox.as_ref();
                 match sandbox.and_then(|sandbox| sandbox.refuses(&plan, &self.daemon)) {

@@ -6,7 +6,7 @@ use super::{SLEPT, Supervisor};
 use crate::clock::Tick;
 use crate::plan::SessionKey;
 use crate::store::StoreStatus;
-use crate::sync::crew::SLACK;
+use crate::sync::cycle::DISK_TIME;
 use crate::sync::showing::Change;
 use crate::sync::state::{Standing, stalled};
 
@@ -71,7 +71,7 @@ impl Supervisor {
         if now < self.look_at {
             return;
         }
-        self.look_at = now + SLACK;
+        self.look_at = now + DISK_TIME;
         let just_woken = now.since(self.woken) < SLEPT;
         let mut moved = Vec::new();
         for (index, known) in self.state.secrets().iter().enumerate() {
