@@ -70,8 +70,8 @@ pub trait Clock: Send + Sync {
         self.alarm(at)
     }
 
-    /// For how long the machine has been suspended, in all, since the clock's start: this only grows, but
-    /// for the microseconds that it takes to find out.
+    /// For how long the machine has been suspended, in all, counted from an arbitrary start: this only grows,
+    /// but for the moment that it takes to find out.
     fn slept(&self) -> Duration {
         Duration::ZERO
     }
@@ -205,6 +205,22 @@ mod tests {
         clock.wait_for_sleepers(1);
         clock.advance(Duration::from_secs(5));
         assert!(thread.join().unwrap());
+    }
+
+    #[test]
+    fn an_alarm_that_does_not_count_a_suspend_is_late_by_it() {
+        let (clock, span) = (ManualClock::new(), Duration::from_secs(100));
+        let (alarm, far) = (
+            clock.alarm(clock.now() + span),
+            clock.far_alarm(clock.now() + span),
+        );
+        let before = clock.slept();
+        clock.suspend(span);
+        assert_eq!(clock.slept(), before + span);
+        assert!(!alarm.is_empty() && far.is_empty());
+        clock.advance(span);
+        assert!(!far.is_empty());
+        assert_eq!(clock.slept(), before + span);
     }
 
     #[test]

@@ -17,6 +17,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// way when the machine was suspended ends soon after it wakes.
 const LONGEST_POLL: Duration = Duration::from_secs(1);
 
+/// A namespace for time may give each clock a start of its own, in either order.
+const ARBITRARY: Duration = Duration::from_secs(1 << 40);
+
 /// `CLOCK_BOOTTIME`, the wall clock, and the thread's random numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
@@ -41,7 +44,7 @@ impl Clock for SystemClock {
     fn slept(&self) -> Duration {
         // In this order what comes in between is slept, at most: nothing that was is left out.
         let awake = span(ClockId::Monotonic);
-        span(ClockId::Boottime).saturating_sub(awake)
+        (ARBITRARY + span(ClockId::Boottime)).saturating_sub(awake)
     }
 
     fn ready(
@@ -74,4 +77,18 @@ fn span(clock: ClockId) -> Duration {
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_the_machine_is_awake_nothing_is_slept() {
+        let (clock, moment) = (SystemClock, Duration::from_millis(50));
+        let before = clock.slept();
+        assert!(clock.far_alarm(clock.now() + moment).recv().is_ok());
+        let least = (0..1000).map(|_| clock.slept()).min().unwrap();
+        assert!(least.abs_diff(before) < moment, "{before:?} {least:?}");
+    }
 }

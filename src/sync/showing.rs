@@ -67,7 +67,7 @@ impl Showing {
         if is_watched && self.changed == Some(Change::Times) {
             self.changed = Some(Change::Content);
         }
-        if !self.due(secrets).is_some_and(|due| now >= due) {
+        if self.due(secrets).is_none_or(|due| now < due) {
             return false;
         }
         self.changed = None;
