@@ -130,10 +130,11 @@ pub(crate) fn parse(
     report.masks = Masks::of(&root);
     let top = At {
         place: root.place,
+        unsaid: !places,
         ..At::default()
     };
     merge::settle(&mut root, &top, report);
-    Ok(Document::read(root, report))
+    Ok(Document::read(root, top, report))
 }
 
 fn text_of(file: &Path) -> Result<Zeroizing<String>, Problem> {

@@ -8,6 +8,7 @@ pub mod duration;
 mod environment;
 pub mod expand;
 mod file;
+mod guess;
 mod hidden;
 mod mask;
 mod merge;

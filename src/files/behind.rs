@@ -25,7 +25,7 @@ pub(super) fn note(new: &Directory, old: &Directory) -> Result<(), WriteError> {
 pub(super) fn follow(base: &Directory, current: &Directory) -> Result<(), WriteError> {
     let path = current.path.join(BEHIND);
     let looked = |errno| WriteError::os(Step::LookAt, &path, errno);
-    if !is_trusted(current) {
+    if !is_trusted(current)? {
         return Ok(());
     }
     let link = match sys::open_node(&current.fd, OsStr::new(BEHIND)) {
@@ -34,7 +34,8 @@ pub(super) fn follow(base: &Directory, current: &Directory) -> Result<(), WriteE
     };
     let text = sys::read_link(&link).map_err(looked)?;
     if name::is_generation(&text)
-        && let Some(old) = base.child(&text)?.filter(is_trusted)
+        && let Some(old) = base.child(&text)?
+        && is_trusted(&old)?
     {
         bring(&old, current)?;
         // They have arrived for good before the note goes.
@@ -45,8 +46,9 @@ pub(super) fn follow(base: &Directory, current: &Directory) -> Result<(), WriteE
 }
 
 /// Whether it was made by us, or by root: where others may write, too, it may be theirs.
-pub(super) fn is_trusted(generation: &Directory) -> bool {
-    generation.node.uid == 0 || generation.node.uid == sys::euid()
+pub(super) fn is_trusted(generation: &Directory) -> Result<bool, WriteError> {
+    let owner = generation.node()?.uid;
+    Ok(owner == 0 || owner == sys::euid())
 }
 
 /// Moves the files of `old` whose names `current` does not have.

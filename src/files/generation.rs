@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::behind;
 use super::error::{Step, WriteError};
 use super::look::{self, Look, Memory, Verdict};
-use super::name::{self, DATA, DATA_TMP};
+use super::name::{self, DATA, DATA_TMP, Names};
 use super::stage::{self, Staged};
 use super::sweep::Swept;
 use super::sys;
@@ -44,12 +44,13 @@ pub(super) fn prove(targets: &[Target]) -> Result<Vec<String>, WriteError> {
     };
     let base = Directory::ensured(path)?;
     current(&base)?;
+    let mut names = Names::default();
     for target in targets {
         let path = target.path.as_path();
         if let (false, Some(name)) = (target.is_dir, path.file_name()) {
             visible(&base, name, path)?;
         }
-        drop(Staged::create(&base, Look::of(target), path)?);
+        drop(Staged::create(&base, Look::of(target), path, &mut names)?);
     }
     Ok(Vec::new())
 }
@@ -86,9 +87,13 @@ pub(super) fn commit(
         behind::follow(&base, old)?;
     }
     let verdicts = verdicts(&base, old.as_ref(), pieces, &state.memory)?;
-    let sound = old.as_ref().is_some_and(|old| {
-        old.node.mode == walk::made_mode(base.node) && old.node.uid == sys::euid()
-    });
+    let sound = match &old {
+        Some(old) => {
+            let node = old.node()?;
+            node.mode == walk::made_mode(base.node()?) && node.uid == sys::euid()
+        }
+        None => false,
+    };
     if sound && verdicts.iter().all(|verdict| verdict.is_right()) {
         committed.unchanged = pieces.len();
         if state.unsynced.contains(path) {
@@ -105,9 +110,9 @@ pub(super) fn commit(
     for piece in pieces {
         written.push(new.add(piece)?);
     }
-    let some_stay = match old.as_ref().filter(|old| behind::is_trusted(old)) {
-        Some(old) => new.carry_over(old, pieces)?,
-        None => false,
+    let some_stay = match &old {
+        Some(old) if behind::is_trusted(old)? => new.carry_over(old, pieces)?,
+        _ => false,
     };
     sys::sync(&new.fd).map_err(|errno| WriteError::os(Step::Sync, &new.path, errno))?;
     let files = new.link_missing(pieces)?;
@@ -119,13 +124,11 @@ pub(super) fn commit(
     state.old |= old.is_some();
 
     for ((piece, fd), verdict) in pieces.iter().zip(&written).zip(&verdicts) {
-        if let Ok(node) = sys::node(fd) {
-            state.memory.keep(&piece.path, node, piece.bytes);
-        }
+        state.memory.keep(piece, fd);
         if verdict.is_right() && sound {
             committed.unchanged += 1;
         } else {
-            committed.written.push(piece.path.clone());
+            committed.written.push(piece.path.to_path_buf());
         }
     }
     let finish = || -> Result<(), WriteError> {
@@ -215,7 +218,7 @@ fn visible(base: &Directory, name: &OsStr, path: &Path) -> Result<Visible, Write
         return Ok(Visible::Link);
     }
     match look::look(base, name, path)? {
-        Some(node) if look::is_mount_point(base, &node) => Err(look::mounted(path)),
+        Some(node) if node.mount_root => Err(look::mounted(path)),
         Some(_) => Ok(Visible::File),
         None => Ok(Visible::Missing),
     }
@@ -264,7 +267,9 @@ struct Generation<'base> {
 impl<'base> Generation<'base> {
     fn create(base: &'base Directory) -> Result<Self, WriteError> {
         let error = |errno| WriteError::os(Step::CreateIn, &base.path, errno);
-        let name = name::generation(SystemClock.wall()).map_err(error)?;
+        let name = Names::default()
+            .generation(SystemClock.wall())
+            .map_err(error)?;
         sys::make_directory(&base.fd, &name, 0o700).map_err(error)?;
         let fd = match sys::open_directory(&base.fd, &name) {
             Ok(fd) => fd,
@@ -284,7 +289,7 @@ impl<'base> Generation<'base> {
         };
         // Without locks nobody can take it for left over either.
         let _ = sys::try_lock(&generation.fd);
-        sys::set_mode(&generation.fd, walk::made_mode(base.node))
+        sys::set_mode(&generation.fd, walk::made_mode(base.node()?))
             .map_err(|errno| WriteError::os(Step::SetMode, &generation.path, errno))?;
         Ok(generation)
     }

@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use super::error::{Step, WriteError, shown};
 use super::look::Look;
 use super::stage;
-use super::sys::{self, Node};
+use super::sys;
 use super::walk::{self, Directory};
 
 /// What people are told about such a target.
@@ -53,6 +53,11 @@ impl Existing {
         Ok(Self { fd })
     }
 
+    /// The file.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// Shows that it can be given to its owner, by doing so: there is no other file to try on.
     pub(super) fn prove(&self, look: Look, path: &Path) -> Result<(), WriteError> {
         let node =
@@ -61,7 +66,7 @@ impl Existing {
     }
 
     /// Makes room, sets mode and owner, writes, truncates, syncs.
-    pub(super) fn write(&self, look: Look, bytes: &[u8], path: &Path) -> Result<Node, WriteError> {
+    pub(super) fn write(&self, look: Look, bytes: &[u8], path: &Path) -> Result<(), WriteError> {
         let error = |errno| WriteError::os(Step::WriteInPlace, path, errno);
         let length = bytes.len() as u64;
         if length > 0 {
@@ -71,7 +76,6 @@ impl Existing {
         sys::write_all(&self.fd, bytes)
             .and_then(|()| sys::set_length(&self.fd, length))
             .and_then(|()| sys::sync(&self.fd))
-            .and_then(|()| sys::node(&self.fd))
             .map_err(|errno| {
                 let mut error = error(errno);
                 error.cause += "; it may be half written until the next cycle";

@@ -1,19 +1,22 @@
 //! What is there already, and whether it is right.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ring::hmac;
 use ring::rand::SystemRandom;
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use super::Target;
 use super::error::{MOUNT_THE_DIRECTORY, Step, WriteError, shown};
 use super::sys::{self, Node};
 use super::walk::{self, Directory};
+use super::writer::Piece;
 
 /// How a file shall look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,11 @@ impl Look {
 
     pub(super) fn is_that_of(self, node: &Node) -> bool {
         (self.mode, self.uid, self.gid) == (node.mode, node.uid, node.gid)
+    }
+
+    /// Whether its owner is the daemon, and may read it.
+    fn is_our_own(self) -> bool {
+        self.uid == sys::euid() && self.mode & 0o400 != 0
     }
 }
 
@@ -88,12 +96,6 @@ pub(super) fn look(dir: &Directory, name: &OsStr, path: &Path) -> Result<Option<
     }))
 }
 
-/// Whether `node`, reached through `dir`, is a mount point of its own.
-pub(super) fn is_mount_point(dir: &Directory, node: &Node) -> bool {
-    node.mount_root
-        || matches!((dir.node.mount, node.mount), (Some(parent), Some(own)) if parent != own)
-}
-
 /// The refusal of such a target.
 pub(super) fn mounted(path: &Path) -> WriteError {
     WriteError::rule(
@@ -110,17 +112,25 @@ pub(super) fn mounted(path: &Path) -> WriteError {
 pub(super) struct Memory {
     key: Option<hmac::Key>,
     files: HashMap<PathBuf, (Node, hmac::Tag)>,
+    /// Whether even the daemon's own was refused: then all are remembered.
+    refused: Cell<bool>,
 }
 
 impl Memory {
-    /// Remembers what was just written.
-    pub(super) fn keep(&mut self, path: &Path, node: Node, bytes: &[u8]) {
+    /// Remembers what was just written and has its name, where it may not be possible to read it back.
+    pub(super) fn keep(&mut self, piece: &Piece<'_>, fd: &OwnedFd) {
+        if piece.look.is_our_own() && !self.refused.get() {
+            return;
+        }
         if self.key.is_none() {
             self.key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
         }
-        if let Some(key) = &self.key {
-            self.files
-                .insert(path.to_owned(), (node, hmac::sign(key, bytes)));
+        // Where it cannot be remembered, it is written again.
+        if let (Some(key), Ok(node)) = (&self.key, sys::node(fd)) {
+            self.files.insert(
+                piece.path.to_path_buf(),
+                (node, hmac::sign(key, piece.bytes)),
+            );
         }
     }
 
@@ -165,10 +175,10 @@ pub(super) fn judge(
     if node.size != bytes.len() as u64 {
         return Ok(differs);
     }
-    let error = |errno| WriteError::os(Step::Read, path, errno);
     let fd = match sys::open_to_read(&dir.fd, name) {
         Ok(fd) => fd,
         Err(Errno::ACCESS | Errno::PERM) => {
+            memory.refused.set(true);
             return Ok(Verdict {
                 exists: true,
                 content: !memory.has(path, node, bytes),
@@ -178,25 +188,42 @@ pub(super) fn judge(
         }
         // Gone or replaced since we looked.
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(differs),
-        Err(errno) => return Err(error(errno)),
+        Err(errno) => return Err(WriteError::os(Step::Read, path, errno)),
     };
-    let now = sys::node(&fd).map_err(error)?;
-    if now.id != node.id {
-        return Ok(differs);
+    // Who puts another file there between the look and this changes it after the look: whatever of the two is
+    // seen here, the next cycle sees the other one whole.
+    match reads_as(&fd, bytes) {
+        Ok(same) => Ok(Verdict {
+            content: !same,
+            ..differs
+        }),
+        // Something that is no file.
+        Err(Errno::ISDIR | Errno::SPIPE) => Ok(differs),
+        Err(errno) => Err(WriteError::os(Step::Read, path, errno)),
     }
-    let same = reads_as(&fd, bytes).map_err(error)?;
-    Ok(Verdict {
-        content: !same,
-        ..differs
-    })
 }
 
-fn reads_as(fd: &std::os::fd::OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
+fn reads_as(fd: &OwnedFd, bytes: &[u8]) -> sys::Result<bool> {
     // As large as the content and one byte more, which tells that the file is longer.
-    let mut buffer = Zeroizing::new(vec![0; (bytes.len() + 1).min(16 * 1024)]);
+    let size = (bytes.len() + 1).min(16 * 1024);
+    let mut small = [0; 512];
+    let mut large;
+    let buffer = match small.get_mut(..size) {
+        Some(small) => small,
+        None => {
+            large = vec![0; size];
+            &mut large[..]
+        }
+    };
+    let same = reads_through(fd, bytes, buffer);
+    buffer.zeroize();
+    same
+}
+
+fn reads_through(fd: &OwnedFd, bytes: &[u8], buffer: &mut [u8]) -> sys::Result<bool> {
     let mut done = 0;
     loop {
-        let count = sys::read_at(fd, &mut buffer, done as u64)?;
+        let count = sys::read_at(fd, buffer, done as u64)?;
         let Some(expected) = bytes.get(done..done + count) else {
             return Ok(false);
         };

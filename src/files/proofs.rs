@@ -26,7 +26,8 @@ impl Proofs {
         look: Look,
         prove: impl FnOnce() -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
-        let place = Arc::clone(lock(&self.0).entry((dir.node.id, look)).or_default());
+        let place = (dir.node()?.id, look);
+        let place = Arc::clone(lock(&self.0).entry(place).or_default());
         let mut shown = lock(&place);
         if !*shown {
             prove()?;

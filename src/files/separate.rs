@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{WriteError, shown};
 use super::in_place::{self, Existing};
 use super::look::{self, Look, Memory, Verdict};
+use super::name::Names;
 use super::proofs::Proofs;
 use super::stage::Staged;
 use super::walk::Directory;
@@ -15,23 +16,32 @@ use super::{Committed, Target};
 /// Makes every directory, and shows that a file can be made there and given away.
 pub(super) fn prove(targets: &[Target], proofs: &Proofs) -> Result<Vec<String>, WriteError> {
     let mut warnings = Vec::new();
+    let mut names = Names::default();
+    let mut here: Option<Directory> = None;
     for target in targets {
         let path = target.path.as_path();
-        let dir = Directory::ensured(target.directory())?;
+        // Files of one secret mostly lie beside each other.
+        let dir = match here.take() {
+            Some(dir) if dir.path == target.directory() => dir,
+            _ => Directory::ensured(target.directory())?,
+        };
+        let dir = &*here.insert(dir);
         if let (false, Some(name)) = (target.is_dir, path.file_name())
-            && let Some(node) = look::look(&dir, name, path)?
+            && let Some(node) = look::look(dir, name, path)?
         {
             if target.in_place {
-                Existing::open(&dir, name, path)?.prove(Look::of(target), path)?;
+                Existing::open(dir, name, path)?.prove(Look::of(target), path)?;
                 warnings.push(in_place::warning(path));
                 continue;
             }
-            if look::is_mount_point(&dir, &node) {
+            if node.mount_root {
                 return Err(look::mounted(path));
             }
         }
         let look = Look::of(target);
-        proofs.shown(&dir, look, || Staged::create(&dir, look, path).map(drop))?;
+        proofs.shown(dir, look, || {
+            Staged::create(dir, look, path, &mut names).map(drop)
+        })?;
     }
     Ok(warnings)
 }
@@ -51,7 +61,7 @@ fn verdict(dir: &Directory, piece: &Piece<'_>, memory: &Memory) -> Result<Verdic
     let Some(node) = look::look(dir, piece.name, &piece.path)? else {
         return Ok(Verdict::ABSENT);
     };
-    if !piece.in_place && look::is_mount_point(dir, &node) {
+    if !piece.in_place && node.mount_root {
         return Err(look::mounted(&piece.path));
     }
     look::judge(
@@ -74,6 +84,7 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         }
     }
 
+    let mut names = Names::default();
     let mut staged = Vec::new();
     let mut existing = Vec::new();
     for piece in pieces {
@@ -86,7 +97,7 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         } else if piece.in_place && verdict.exists {
             existing.push((piece, Existing::open(dir, piece.name, &piece.path)?));
         } else {
-            let file = Staged::create(dir, piece.look, &piece.path)?;
+            let file = Staged::create(dir, piece.look, &piece.path, &mut names)?;
             file.write(piece.bytes, &piece.path)?;
             staged.push((piece, file));
         }
@@ -101,34 +112,27 @@ pub(super) fn commit(pieces: &[Piece<'_>], state: &mut State) -> Result<Committe
         .iter()
         .map(|(piece, _)| piece)
         .chain(staged.iter().map(|(piece, _)| piece))
-        .map(|piece| piece.path.as_path())
+        .map(|piece| &*piece.path)
         .collect();
     for (piece, file) in &existing {
-        let node = file
-            .write(piece.look, piece.bytes, &piece.path)
+        file.write(piece.look, piece.bytes, &piece.path)
             .map_err(|error| halfway(error, &committed.written, &all))?;
-        state.memory.keep(&piece.path, node, piece.bytes);
-        committed.written.push(piece.path.clone());
+        state.memory.keep(piece, file.fd());
+        committed.written.push(piece.path.to_path_buf());
         committed.warnings.push(in_place::warning(&piece.path));
     }
     for (piece, file) in &mut staged {
-        let result = file.rename(piece.name, &piece.path);
-        if result.is_ok() || file.is_renamed() {
+        if let Err(error) = file.rename(piece.name, &piece.path) {
+            // The cause stays the rename; what has been renamed shall last all the same, and
+            // is tried again in the next cycle.
+            let _ = state.sync(&dirs);
+            return Err(halfway(error, &committed.written, &all));
+        }
+        if !state.unsynced.contains(piece.parent) {
             state.unsynced.insert(piece.parent.to_owned());
         }
-        match result {
-            Ok(node) => state.memory.keep(&piece.path, node, piece.bytes),
-            Err(error) => {
-                // The cause stays the rename; what has been renamed shall last all the same, and
-                // is tried again in the next cycle.
-                let _ = state.sync(&dirs);
-                if file.is_renamed() {
-                    committed.written.push(piece.path.clone());
-                }
-                return Err(halfway(error, &committed.written, &all));
-            }
-        }
-        committed.written.push(piece.path.clone());
+        state.memory.keep(piece, file.fd());
+        committed.written.push(piece.path.to_path_buf());
     }
     state
         .sync(&dirs)

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::error::{Step, WriteError};
 use super::look::Look;
-use super::name;
+use super::name::Names;
 use super::sys::{self, Node};
 use super::walk::Directory;
 
@@ -28,11 +28,12 @@ impl<'dir> Staged<'dir> {
         dir: &'dir Directory,
         look: Look,
         path: &Path,
+        names: &mut Names,
     ) -> Result<Self, WriteError> {
         let error = |errno| WriteError::os(Step::CreateIn, &dir.path, errno);
         let mut tries = 0;
         let (name, fd) = loop {
-            let name = name::temporary().map_err(error)?;
+            let name = names.temporary().map_err(error)?;
             match sys::create(&dir.fd, &name) {
                 Ok(fd) => break (name, fd),
                 Err(Errno::EXIST) if tries < 8 => tries += 1,
@@ -65,17 +66,17 @@ impl<'dir> Staged<'dir> {
         sync(&self.fd, path)
     }
 
-    /// Whether it has its target's name now.
-    pub(super) fn is_renamed(&self) -> bool {
-        self.renamed
+    /// The file.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
     }
 
-    /// Renames it over `name`; says what the file is now.
-    pub(super) fn rename(&mut self, name: &OsStr, path: &Path) -> Result<Node, WriteError> {
-        let error = |errno| WriteError::os(Step::Replace, path, errno);
-        sys::rename(&self.dir.fd, &self.name, &self.dir.fd, name).map_err(error)?;
+    /// Renames it over `name`.
+    pub(super) fn rename(&mut self, name: &OsStr, path: &Path) -> Result<(), WriteError> {
+        sys::rename(&self.dir.fd, &self.name, &self.dir.fd, name)
+            .map_err(|errno| WriteError::os(Step::Replace, path, errno))?;
         self.renamed = true;
-        sys::node(&self.fd).map_err(|errno| WriteError::os(Step::LookAt, path, errno))
+        Ok(())
     }
 }
 

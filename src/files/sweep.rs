@@ -152,8 +152,9 @@ fn remove_generation(dir: &Directory, name: &OsStr, path: &Path) -> Result<bool,
         return Ok(false);
     }
     // Asked after the lock is ours: who made it holds it until `..data` names it.
-    let in_use = generation::current(dir)?.is_some_and(|current| current.node.id == stale.node.id);
-    if in_use {
+    if let Some(current) = generation::current(dir)?
+        && current.node()?.id == stale.node()?.id
+    {
         return Ok(false);
     }
     generation::remove(dir, &stale)?;

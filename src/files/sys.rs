@@ -27,9 +27,7 @@ pub(super) struct Node {
     pub links: u32,
     pub id: NodeId,
     pub ctime: (i64, u32),
-    /// The mount it was reached through; `None` before Linux 5.8.
-    pub mount: Option<u64>,
-    /// Whether it is where a mount begins.
+    /// Whether it is where a mount begins: not told before Linux 5.8.
     pub mount_root: bool,
 }
 
@@ -39,7 +37,6 @@ pub(super) struct NodeId(u32, u32, u64);
 
 impl From<Statx> for Node {
     fn from(stat: Statx) -> Self {
-        let knows_mount = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
         Self {
             kind: FileType::from_raw_mode(stat.stx_mode.into()),
             mode: u32::from(stat.stx_mode) & 0o7777,
@@ -49,20 +46,24 @@ impl From<Statx> for Node {
             links: stat.stx_nlink,
             id: NodeId(stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
             ctime: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
-            mount: knows_mount.then_some(stat.stx_mnt_id),
             mount_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         }
     }
 }
 
+thread_local! {
+    /// User and group. To the kernel they are a thread's own; nothing here ever changes them.
+    static USER: (u32, u32) = (process::geteuid().as_raw(), process::getegid().as_raw());
+}
+
 /// The user that files are created as.
 pub(super) fn euid() -> u32 {
-    process::geteuid().as_raw()
+    USER.with(|(user, _)| *user)
 }
 
 /// The group that files are created as.
 pub(super) fn egid() -> u32 {
-    process::getegid().as_raw()
+    USER.with(|(_, group)| *group)
 }
 
 /// One system call; tried again when a signal interrupts it. Tests make it fail, or be the last.
@@ -159,18 +160,24 @@ pub(super) fn make_directory(dir: &OwnedFd, name: &OsStr, mode: u32) -> Result<(
 
 /// What a handle is.
 pub(super) fn node(fd: &OwnedFd) -> Result<Node> {
-    call("node", || fs::statx(fd, c"", AtFlags::EMPTY_PATH, SEEN)).map(Node::from)
+    call("node", || {
+        fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+    })
+    .map(Node::from)
 }
 
 /// What has that name: a link itself.
 pub(super) fn named_node(dir: &OwnedFd, name: &OsStr) -> Result<Node> {
     call("named_node", || {
-        fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, SEEN)
+        fs::statx(
+            dir,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW,
+            StatxFlags::BASIC_STATS,
+        )
     })
     .map(Node::from)
 }
-
-const SEEN: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
 
 /// What the link behind a handle of [`open_node`] says.
 pub(super) fn read_link(fd: &OwnedFd) -> Result<OsString> {

@@ -1,6 +1,7 @@
 //! The way to a directory: from `/`, one component at a time, on handles; so that what was
 //! checked is what is used, whoever renames things meanwhile.
 
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
@@ -23,13 +24,21 @@ static MAKING: Mutex<()> = Mutex::new(());
 pub(super) struct Directory {
     /// A place: not readable.
     pub fd: OwnedFd,
-    /// What it was when it was reached.
-    pub node: Node,
+    /// What it was when somebody first asked.
+    node: OnceCell<Node>,
     /// As written.
     pub path: PathBuf,
 }
 
 impl Directory {
+    fn at(fd: OwnedFd, path: PathBuf) -> Self {
+        Self {
+            fd,
+            node: OnceCell::new(),
+            path,
+        }
+    }
+
     /// The directory, or `None` where a component is missing.
     pub(super) fn existing(path: &Path) -> Result<Option<Self>, WriteError> {
         walk(path, false)
@@ -43,14 +52,22 @@ impl Directory {
     /// A directory in it, no link; `None` where it is not there or something else.
     pub(super) fn child(&self, name: &OsStr) -> Result<Option<Self>, WriteError> {
         let path = self.path.join(name);
-        let error = |errno| WriteError::os(Step::Enter, &path, errno);
         match sys::open_place(&self.fd, name) {
-            Ok(fd) => {
-                let node = sys::node(&fd).map_err(error)?;
-                Ok(Some(Self { fd, node, path }))
-            }
+            Ok(fd) => Ok(Some(Self::at(fd, path))),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            Err(errno) => Err(error(errno)),
+            Err(errno) => Err(WriteError::os(Step::Enter, &path, errno)),
+        }
+    }
+
+    /// What the directory is: asked once, and only where somebody wants to know.
+    pub(super) fn node(&self) -> Result<Node, WriteError> {
+        match self.node.get() {
+            Some(node) => Ok(*node),
+            None => {
+                let node = sys::node(&self.fd)
+                    .map_err(|errno| WriteError::os(Step::Enter, &self.path, errno))?;
+                Ok(*self.node.get_or_init(|| node))
+            }
         }
     }
 
@@ -73,10 +90,8 @@ impl Directory {
 /// All in one call where no link is on the way and nothing is to be made, which is nearly always; what fails is
 /// done, or explained, step by step.
 fn walk(path: &Path, make: bool) -> Result<Option<Directory>, WriteError> {
-    let way = sys::open_way(path).and_then(|fd| Ok((sys::node(&fd)?, fd)));
-    if let Ok((node, fd)) = way {
-        let path = path.to_owned();
-        return Ok(Some(Directory { fd, node, path }));
+    if let Ok(fd) = sys::open_way(path) {
+        return Ok(Some(Directory::at(fd, path.to_owned())));
     }
     let mut at = root()?;
     let mut todo = components(path);
@@ -86,13 +101,12 @@ fn walk(path: &Path, make: bool) -> Result<Option<Directory>, WriteError> {
         let error = |errno| WriteError::os(Step::Enter, &next, errno);
         match sys::open_place(&at.fd, &name) {
             Ok(fd) => {
-                let node = sys::node(&fd).map_err(error)?;
                 // `..` stands in a link's text only.
                 let path = match name.to_str() {
                     Some("..") => at.path.parent().unwrap_or(&at.path).to_owned(),
                     _ => next,
                 };
-                at = Directory { fd, node, path };
+                at = Directory::at(fd, path);
             }
             Err(Errno::NOENT) if make => at = make_directory(&at, &name, next)?,
             Err(Errno::NOENT) => return Ok(None),
@@ -117,10 +131,10 @@ fn walk(path: &Path, make: bool) -> Result<Option<Directory>, WriteError> {
 
 fn root() -> Result<Directory, WriteError> {
     let path = PathBuf::from("/");
-    let error = |errno| WriteError::os(Step::Enter, Path::new("/"), errno);
-    let fd = sys::open_root().map_err(error)?;
-    let node = sys::node(&fd).map_err(error)?;
-    Ok(Directory { fd, node, path })
+    match sys::open_root() {
+        Ok(fd) => Ok(Directory::at(fd, path)),
+        Err(errno) => Err(WriteError::os(Step::Enter, &path, errno)),
+    }
 }
 
 /// The components still to go, the next one last.
@@ -160,17 +174,18 @@ fn trusted_link(at: &Directory, name: &OsStr, path: &Path) -> Result<OsString, W
             node.uid
         ));
     }
-    if !ours(at.node.uid) {
+    let place = at.node()?;
+    if !ours(place.uid) {
         return refuse(format!(
             "it is a symbolic link in a directory of uid {}, who is neither root nor the daemon's \
              user",
-            at.node.uid
+            place.uid
         ));
     }
-    if at.node.mode & 0o022 != 0 && at.node.mode & 0o1000 == 0 {
+    if place.mode & 0o022 != 0 && place.mode & 0o1000 == 0 {
         return refuse(format!(
             "it is a symbolic link in a directory that others may write (mode {:04o})",
-            at.node.mode
+            place.mode
         ));
     }
     sys::read_link(&fd).map_err(error)
@@ -191,8 +206,7 @@ fn make_directory(at: &Directory, name: &OsStr, path: PathBuf) -> Result<Directo
         sys::set_mode(&fd, mode).map_err(error)?;
         at.sync()?;
     }
-    let node = sys::node(&fd).map_err(error)?;
-    Ok(Directory { fd, node, path })
+    Ok(Directory::at(fd, path))
 }
 
 /// The mode of a directory that is made in `parent`.

@@ -1,5 +1,6 @@
 //! The files of one secret: prove, compare, commit.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ pub struct Change {
 /// A new file with everything its target says about it.
 #[derive(Debug)]
 pub(super) struct Piece<'a> {
-    pub path: PathBuf,
+    pub path: Cow<'a, Path>,
     pub parent: &'a Path,
     pub name: &'a OsStr,
     pub look: Look,
@@ -171,7 +172,7 @@ impl Writer {
             separate::compare(&pieces, &self.state.memory)?
         };
         let change = |(piece, verdict): (Piece<'_>, Verdict)| Change {
-            path: piece.path,
+            path: piece.path.into_owned(),
             content: verdict.content,
             attributes: verdict.attributes,
             old_size: verdict.old_size,
@@ -203,19 +204,18 @@ impl Writer {
 
 /// Checks the files against their targets.
 fn pieces<'a>(targets: &'a [Target], files: &'a [NewFile]) -> Result<Vec<Piece<'a>>, WriteError> {
+    let mut pieces = Vec::with_capacity(files.len());
+    for file in files {
+        pieces.push(piece(targets, file)?);
+    }
     let mut paths = BTreeSet::new();
-    files
-        .iter()
-        .map(|file| {
-            let piece = piece(targets, file)?;
-            if paths.insert(piece.path.clone()) {
-                Ok(piece)
-            } else {
-                let cause = "two pieces of content have this path";
-                Err(WriteError::rule(Step::Write, &piece.path, cause))
-            }
-        })
-        .collect()
+    for piece in &pieces {
+        if !paths.insert(&*piece.path) {
+            let cause = "two pieces of content have this path";
+            return Err(WriteError::rule(Step::Write, &piece.path, cause));
+        }
+    }
+    Ok(pieces)
 }
 
 fn piece<'a>(targets: &'a [Target], file: &'a NewFile) -> Result<Piece<'a>, WriteError> {
@@ -225,8 +225,8 @@ fn piece<'a>(targets: &'a [Target], file: &'a NewFile) -> Result<Piece<'a>, Writ
     };
     let path = target.path.as_path();
     let (path, name) = match (target.is_dir, &file.name) {
-        (true, Some(name)) => (path.join(name), OsStr::new(name)),
-        (false, None) => (path.to_owned(), path.file_name().unwrap_or_default()),
+        (true, Some(name)) => (Cow::Owned(path.join(name)), OsStr::new(name)),
+        (false, None) => (Cow::Borrowed(path), path.file_name().unwrap_or_default()),
         (true, None) => return refuse(path, "the content has no field to name its file after"),
         (false, Some(_)) => return refuse(path, "it is a file, not a directory of fields"),
     };

@@ -61,8 +61,8 @@ pub fn load_text(
     planned(&source, environment, purpose)
 }
 
-/// Places cost a third of all that a good configuration takes, and only who has something to tell needs them: it is
-/// read once more then.
+/// Places and keys cost two thirds of all that a good configuration takes, and only who has something to tell needs
+/// them: it is read once more then.
 fn planned(source: &Source, environment: &Environment, purpose: Purpose) -> Result<Plan, Problems> {
     let plan = |places| {
         let mut report = Report::default();
@@ -70,18 +70,19 @@ fn planned(source: &Source, environment: &Environment, purpose: Purpose) -> Resu
         Ok(plan(source, document, report, environment, purpose))
     };
     match plan(false)? {
-        Ok(plan) if plan.notices.is_empty() => Ok(plan),
-        _ => plan(true)?,
+        Ok((plan, false)) => Ok(plan),
+        _ => plan(true)?.map(|(plan, _)| plan),
     }
 }
 
+/// The plan, and whether it has notices whose places were not read.
 fn plan(
     source: &Source,
     document: Document,
     report: Report,
     environment: &Environment,
     purpose: Purpose,
-) -> Result<Plan, Problems> {
+) -> Result<(Plan, bool), Problems> {
     let mut scope = Scope {
         environment,
         purpose,
@@ -93,10 +94,11 @@ fn plan(
     let plan = resolve(&mut scope, document);
     match plan {
         Some(mut plan) if scope.report.is_clean() => {
+            let unsaid = scope.report.leaves_unsaid();
             let (notes, hidden) = scope.report.into_notes();
             plan.notices = notices(notes, source);
             plan.hidden = hidden;
-            Ok(plan)
+            Ok((plan, unsaid))
         }
         _ => Err(scope.report.into_problems(&source.file, &source.text)),
     }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use super::cycle::{Cycle, Preview};
-use super::event::Event;
-use super::pulse::{Phase, Pulse};
+use super::event::Post;
+use super::pulse::Phase;
 use super::schedule::Pacing;
 use super::worker::{Policy, Worker, WorkerHandle};
 use crate::clock::{Clock, Tick};
@@ -25,7 +25,7 @@ use crate::store::{Store, Stores};
 const SLACK: Duration = Duration::from_secs(30);
 
 /// Workers that are woken together spread over this time each, one second at most in all.
-const SPLAY_EACH: Duration = Duration::from_millis(10);
+const SPLAY_EACH: Duration = Duration::from_millis(5);
 const SPLAY_MOST: Duration = Duration::from_secs(1);
 
 /// Leaving workers that do not write are waited for this long.
@@ -38,7 +38,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Crew {
     clock: Arc<dyn Clock>,
     daemon: Arc<Daemon>,
-    events: Sender<Event>,
+    events: Post,
     next_id: u64,
     /// Of those that start now.
     proofs: Arc<Proofs>,
@@ -53,7 +53,7 @@ struct Member {
 
 impl Crew {
     /// Nobody yet.
-    pub(super) fn new(clock: Arc<dyn Clock>, daemon: Arc<Daemon>, events: Sender<Event>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, daemon: Arc<Daemon>, events: Post) -> Self {
         Self {
             clock,
             daemon,
@@ -111,6 +111,7 @@ impl Crew {
             trace: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
+            told: None,
             stack: None,
         };
         let handle = worker.spawn().map_err(|error| {
@@ -154,6 +155,13 @@ impl Crew {
         }
     }
 
+    /// Tells everybody to look at the clock.
+    pub(super) fn look_all(&self) {
+        for member in self.working.values() {
+            member.handle.look();
+        }
+    }
+
     /// A worker's thread has ended; whether it had been told to.
     pub(super) fn ended(&mut self, id: u64) -> bool {
         let told = self.leaving.remove(id);
@@ -189,14 +197,10 @@ impl Crew {
         })
     }
 
-    /// What the secret's worker is doing.
-    pub(super) fn pulse(&self, name: &str) -> Option<&Pulse> {
-        self.working.get(name).map(|member| &*member.handle.pulse)
-    }
-
-    /// Whether the secret's worker is past its deadline.
-    pub(super) fn is_late(&self, name: &str, now: Tick) -> bool {
-        self.pulse(name).is_some_and(|pulse| pulse.is_late(now))
+    /// When what the secret's worker is at should end; `None` while it rests. What it begins from now on
+    /// has [`DISK_TIME`](super::cycle::DISK_TIME) at least.
+    pub(super) fn deadline(&self, name: &str) -> Option<Tick> {
+        self.working.get(name)?.handle.pulse.deadline()
     }
 }
 
@@ -383,7 +387,8 @@ mod tests {
             old_until: None,
             trace: None,
             clock: Arc::new(clock),
-            events: crossbeam_channel::unbounded().0,
+            events: super::super::event::Mailbox::new().0,
+            told: None,
             stack: None,
         }
         .spawn()

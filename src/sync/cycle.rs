@@ -21,8 +21,8 @@ use crate::store::{Fetched, Store, StoreError};
 const RENDER_TIME: Duration = Duration::from_secs(10);
 
 /// Proving that files can be written, and writing them, may take this long each before the secret counts as stalled:
-/// a file system that hangs ends by itself never.
-const DISK_TIME: Duration = Duration::from_secs(20);
+/// a file system that hangs ends by itself never. No deadline of a worker is nearer when it is set.
+pub(super) const DISK_TIME: Duration = Duration::from_secs(20);
 
 /// A leased credential is replaced before this part of its life is over.
 const LEASE_SHARE: f64 = 0.9;

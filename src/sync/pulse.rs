@@ -88,12 +88,12 @@ impl Pulse {
         }
     }
 
-    /// Whether its cycle should have ended before `now`.
+    /// When its cycle should have ended; `None` while it is idle.
     #[must_use]
-    pub(super) fn is_late(&self, now: Tick) -> bool {
+    pub(super) fn deadline(&self) -> Option<Tick> {
         match self.deadline.load(Ordering::Relaxed) {
-            0 => false,
-            nanos => now > Tick::from_start(Duration::from_nanos(nanos)),
+            0 => None,
+            nanos => Some(Tick::from_start(Duration::from_nanos(nanos))),
         }
     }
 
@@ -127,14 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cycle_past_its_deadline_is_late() {
+    fn a_cycle_has_a_deadline_until_it_ends() {
         let pulse = Pulse::default();
-        let at = |secs| Tick::from_start(Duration::from_secs(secs));
-        assert!(!pulse.is_late(at(9)));
-        assert!(pulse.fetching(at(10)));
-        assert!(!pulse.is_late(at(10)));
-        assert!(pulse.is_late(at(11)));
+        let at = Tick::from_start(Duration::from_secs(10));
+        assert_eq!(pulse.deadline(), None);
+        assert!(pulse.fetching(at));
+        assert_eq!(pulse.deadline(), Some(at));
         pulse.idle();
-        assert!(!pulse.is_late(at(11)));
+        assert_eq!(pulse.deadline(), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Owners, and daemons that may not do everything.
 
+use super::faults::{self, Fault, Faults};
 use super::*;
 
 const APP: u32 = 12345;
@@ -148,6 +149,36 @@ fn what_may_not_be_read_back_is_recognised_until_somebody_touches_it() {
         assert_eq!(fresh.commit(&files(&["two"])).unwrap().written.len(), 1);
     });
     assert_eq!(read(&path), "two");
+}
+
+#[test]
+fn a_file_of_the_daemons_own_that_is_refused_all_the_same_is_written_once_more_and_then_recognised()
+{
+    let home = Home::new();
+    let path = home.path("file");
+    let mut writer = Writer::new(vec![target(&path)], false);
+    let contents = files(&["one"]);
+    writer.commit(&contents).unwrap();
+    // As a security module does: nothing of its mode or owner tells of it.
+    let mut blind = || {
+        let refused = Fault::Error(rustix::io::Errno::ACCESS);
+        let (done, calls) = faults::with(
+            Faults {
+                at: Some((2, refused)),
+                ..Faults::default()
+            },
+            || writer.commit(&contents),
+        );
+        assert_eq!(calls[..3], ["open_way", "named_node", "open"]);
+        done.unwrap()
+    };
+    assert_eq!(blind().written.len(), 1);
+    let kept = inode(&path);
+    assert_eq!(blind().unchanged, 1);
+    assert_eq!(inode(&path), kept);
+    fs::write(&path, "two").unwrap();
+    assert_eq!(blind().written.len(), 1);
+    assert_eq!(read(&path), "one");
 }
 
 /// Writes as the file's owner would, from a process with all of root's rights.

@@ -22,7 +22,7 @@ use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Daemon, SessionKey, SessionPlan, Source, StorePlan};
-use crate::store::breaker::Health;
+use crate::store::breaker::Found;
 use crate::store::entrance::Entrance;
 use crate::store::limiter::turn;
 use crate::store::{Fetched, Mode, SessionStatus, Store, StoreError, StoreEvent};
@@ -68,7 +68,7 @@ impl VaultStore {
         let prober = Arc::downgrade(&client);
         entrance.probe_with(Box::new(move || match prober.upgrade() {
             Some(client) => client.health(),
-            None => (Health::Bad, "the store is closed".to_owned()),
+            None => (Found::NoAnswer, "the store is closed".to_owned()),
         }));
         let wire: Arc<dyn Wire> = Arc::<Client>::clone(&client);
         Self {
