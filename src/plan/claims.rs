@@ -126,29 +126,30 @@ impl Claims {
     /// What stands in the way of a new path.
     fn conflict(&self, path: &Path, is_dir: bool) -> Option<String> {
         let name = bytes(path);
-        if let Some(claim) = self.paths.get(&name) {
+        let parent = name.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+        // Nothing is in the way of what is entered. So nothing is below a file, and nothing between it and a path
+        // below it.
+        let before = (Bound::Unbounded, Bound::Included(&name[..]));
+        if let Some((other, claim)) = self.paths.range::<[u8], _>(before).next_back() {
+            let key = &claim.key;
+            if *other == name {
+                return Some(format!("`{}` is written by {key}, too", path.display()));
+            }
+            if !claim.is_dir && is_above(other, &name) {
+                return Some(format!(
+                    "`{}` is a file of {key}: it cannot be a directory, too",
+                    shown(other)
+                ));
+            }
+        }
+        if let Some(claim) = self.paths.get(&name[..parent])
+            && claim.is_dir
+        {
             return Some(format!(
-                "`{}` is written by {}, too",
-                path.display(),
+                "`{}` is the `dir` of {}: nothing else may be written in it",
+                shown(&name[..parent]),
                 claim.key
             ));
-        }
-        let ends = (1..name.len()).rev().filter(|end| name[*end] == 0);
-        for (index, above) in ends.map(|end| &name[..end]).enumerate() {
-            let Some(claim) = self.paths.get(above) else {
-                continue;
-            };
-            let (above, key) = (shown(above), &claim.key);
-            if index == 0 && claim.is_dir {
-                return Some(format!(
-                    "`{above}` is the `dir` of {key}: nothing else may be written in it"
-                ));
-            }
-            if !claim.is_dir {
-                return Some(format!(
-                    "`{above}` is a file of {key}: it cannot be a directory, too"
-                ));
-            }
         }
         let below = self
             .paths
@@ -173,6 +174,12 @@ impl Claims {
         }
         None
     }
+}
+
+/// Whether a path begins with all the components of another, and has more.
+fn is_above(other: &[u8], name: &[u8]) -> bool {
+    name.strip_prefix(other)
+        .is_some_and(|rest| rest.first() == Some(&0))
 }
 
 /// A normalised path as bytes in the order that paths have: the separator comes before every byte of a name.
@@ -208,5 +215,33 @@ mod tests {
             .paths
             .insert(bytes(Path::new("/x/y")), claim("files[1]"));
         assert!(claims.conflict(Path::new("/x"), true).is_some());
+    }
+
+    #[test]
+    fn a_file_far_above_is_found_beside_names_that_begin_alike() {
+        let mut claims = Claims::default();
+        for name in ["/a", "/a-b", "/a.b", "/ab/c", "/A", "/a b"] {
+            let claim = Claim {
+                is_dir: false,
+                key: name.to_owned(),
+            };
+            assert_eq!(claims.conflict(Path::new(name), false), None);
+            claims.paths.insert(bytes(Path::new(name)), claim);
+        }
+        for (path, key) in [
+            ("/a/b", "/a"),
+            ("/a/b/c/d", "/a"),
+            ("/a-b/a", "/a-b"),
+            ("/a b/a", "/a b"),
+        ] {
+            let conflict = claims.conflict(Path::new(path), false).unwrap();
+            assert!(
+                conflict.contains(&format!("`{key}` is a file of {key}:")),
+                "{conflict}"
+            );
+        }
+        for path in ["/aa", "/ab/d", "/a-c/d", "/b"] {
+            assert_eq!(claims.conflict(Path::new(path), true), None);
+        }
     }
 }
