@@ -34,6 +34,7 @@ NPM         := $(if $(shell command -v npm),npm,$(WHEEL)/bin/node $(WHEEL)/lib/n
         checkers \
         coverage \
         demo \
+        floor \
         fuzz \
         generate \
         help \
@@ -64,6 +65,7 @@ help:
 	@echo 'make dist    archive, packages, bill of materials and checksums: $(DIST)'
 	@echo 'make generate completions, schema and list of metrics, from the code'
 	@echo 'make bench   figures: time, memory, processor, side by side with `bao agent`'
+	@echo 'make floor   a program that does only what cannot be left out, which `make bench` shows beside'
 	@echo 'make performance  docs/performance.md, its chart and the table in the README, from stored figures'
 	@echo 'make scale   what a secret costs, from 1 to 10,000 on one daemon'
 	@echo 'make timeline  what the server of a thousand secrets sees: docs/timeline.svg'
@@ -255,11 +257,11 @@ dist-of-static: $(STATIC)
 reproducible: packagers
 	packaging/reproducible.sh
 
-# A quarter of an hour, side by side with `bao agent`; less with ROUNDS=3 SIZES="1 100".
+# A quarter of an hour, side by side with `bao agent` and the floor; less with ROUNDS=3 SIZES="1 100".
 ROUNDS ?= 7
 SIZES  ?= 1 10 100 1000
-bench: static $(NEEDS_BAO) $(WRK)
-	python3 tests/bench/bench.py --binary $(STATIC) --rounds $(ROUNDS) --sizes "$(SIZES)" --json target/performance.json
+bench: static floor $(NEEDS_BAO) $(WRK)
+	python3 tests/bench/bench.py --binary $(STATIC) --floor $(FLOOR) --rounds $(ROUNDS) --sizes "$(SIZES)" --json target/performance.json
 	python3 tests/bench/convert.py --binary $(STATIC)
 
 # What traces cost (three minutes).
@@ -294,6 +296,15 @@ instructions instructions-store: tests/micro/Cargo.lock
 	RUSTFLAGS='$(FLAGS)' cargo rustc $(MICRO) --quiet --target-dir target --release --target $(MUSL) --bin instructions \
 	  -- -C strip=none
 	tests/micro/instructions.py target/$(MUSL)/release/instructions $(if $(findstring store,$@),--store)
+
+# The least that this work can cost here, beside which `make bench` shows the program.
+FLOOR := target/static/floor
+floor: tests/micro/Cargo.lock
+	@mkdir -p $(dir $(FLOOR))
+	@cargo fetch $(MICRO) --quiet
+	@target=$$(command -v musl-gcc >/dev/null && rustup target list --installed | grep -x $(MUSL) || echo $(GNU)); \
+	RUSTFLAGS='$(FLAGS)' cargo build $(MICRO) --quiet --target-dir target --release --target $$target --bin floor \
+	  && install -m 0755 target/$$target/release/floor $(FLOOR)
 
 # A shorter one is among the tests.
 soak: static $(NEEDS_BAO)

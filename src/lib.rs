@@ -14,6 +14,7 @@
 //! * [`observe`]: is told what happened and shows it: log, metrics, HTTP, status file, systemd.
 //! * [`convert`]: manifests of External Secrets Operator in, a configuration out.
 //! * [`sandbox`]: what the kernel lets the process write and read.
+//! * [`heap`]: memory that is wiped when it is freed.
 //! * [`secret`], [`failure`], [`clock`], [`printable`]: the words that all rooms share.
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub mod config;
 pub mod convert;
 pub mod failure;
 pub mod files;
+pub mod heap;
 pub mod observe;
 pub mod plan;
 pub mod printable;

@@ -1,12 +1,9 @@
 //! The shim: arguments in, exit code out.
 
-use dlmalloc::GlobalDlmalloc;
-use zeroizing_alloc::ZeroAlloc;
+use secrets_sync::heap::{Heap, Wiping};
 
-/// Values pass through buffers of libraries (TLS, HTTP, JSON, templates) that do not wipe them: the heap
-/// does, whenever something is freed or moved.
 #[global_allocator]
-static HEAP: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
+static HEAP: Wiping = Heap::wiping();
 
 fn main() -> std::process::ExitCode {
     secrets_sync::cli::main()

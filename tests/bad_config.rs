@@ -520,6 +520,24 @@ fn bombs_do_not_go_off() {
 }
 
 #[test]
+fn a_pipe_that_nobody_writes_to_is_not_waited_for_without_end() {
+    let pipe = |setup: &Setup| {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mkfifoat(rustix::fs::CWD, setup.path("pipe"), mode).unwrap();
+    };
+    let setup = || {
+        let setup = Daemon::new("secrets: []\n")
+            .arg("--config")
+            .arg("@DIR@/pipe");
+        pipe(&setup);
+        setup
+    };
+    let told =
+        "secrets-sync: @DIR@/pipe: is a pipe, and cannot be read: nothing came from it for 10 s\n";
+    refused_by(&[&["run"]], setup, told);
+}
+
+#[test]
 fn what_is_no_file_cannot_be_read_as_one() {
     for (path, cause) in [
         (

@@ -55,7 +55,7 @@ fn validate_warns_of_what_may_still_come_and_refuses_what_is_broken() {
         (
             "tokenFile: dir",
             0,
-            "warning: secretStore.tokenFile: `@DIR@/dir`: not a regular file\n  help: make it readable for the daemon's user",
+            "warning: secretStore.tokenFile: `@DIR@/dir`: not a regular file\n  help: let it be a file of text that the daemon's user may read",
         ),
         (
             "tokenFile: lines",

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{CountingProxy, Daemon, OpenBao, Request, SOON, unique};
+use support::{CountingProxy, Daemon, OpenBao, Request, SOON, Signal, unique};
 use traffic::{Store, brisk, config, gaps, is_failure, is_health, is_login, names, reads, secret};
 
 /// What of these neighbours was asked at the proxy: a name, its reads, the shortest time between two.
@@ -214,6 +214,81 @@ impl Drop for Hung {
         drop(self.connection.take());
         let _ = Command::new("umount").arg("-l").arg(&self.over).output();
     }
+}
+
+/// Whose threads are counted: nobody else runs as this one.
+const FEW_THREADS: u32 = 61_079;
+
+/// As many threads as that user may have from now on.
+fn allow_threads(daemon: &Daemon, count: u64) {
+    let done = Command::new("setpriv")
+        .arg(format!("--reuid={FEW_THREADS}"))
+        .arg(format!("--regid={FEW_THREADS}"))
+        .args(["--clear-groups", "prlimit"])
+        .args(["--pid", &daemon.pid().to_string()])
+        .arg(format!("--nproc={count}:1000"))
+        .status();
+    assert!(done.unwrap().success());
+}
+
+#[test]
+fn a_session_that_no_thread_can_be_started_for_is_named_and_comes_by_itself() {
+    if !rustix::process::geteuid().is_root() {
+        skip!("only root can be another user");
+    }
+    let store = Store::start();
+    let login = "authMethod: token, token: t";
+    let first = [secret("kv", "s0", "1s")];
+    let setup = brisk(&config(&store.address(), "authMethod: none", &first)).without_notify();
+    let (file, out) = (setup.path("config.yaml"), setup.path("out"));
+    fs::create_dir(&out).unwrap();
+    for path in [setup.dir(), &out, &file] {
+        std::os::unix::fs::chown(path, Some(FEW_THREADS), Some(FEW_THREADS)).unwrap();
+    }
+    let mut daemon = setup
+        .program(Path::new("/usr/bin/setpriv"))
+        .arg(&format!("--reuid={FEW_THREADS}"))
+        .arg(&format!("--regid={FEW_THREADS}"))
+        .arg("--clear-groups")
+        .arg(env!("CARGO_BIN_EXE_secrets-sync"))
+        .arg("run")
+        .start();
+    daemon.wait_file("out/s0", "v1", SOON);
+    // Room for those that run; then for one more: it is the keeper's, without which the worker's would be in vain.
+    let running = daemon.threads();
+    allow_threads(&daemon, running);
+    let both = [secret("kv", "s0", "1s"), secret("kv", "s1", "1s")];
+    let more = format!(
+        "secretStores: {{ lab: {{ address: '{}', {login} }} }}\n{}    store: lab\n",
+        store.address(),
+        config(&store.address(), "authMethod: none", &both)
+    );
+    fs::write(&file, more.replace("@DIR@", daemon.dir().to_str().unwrap())).unwrap();
+    daemon.signal(Signal::HUP);
+    let without = |part: &str| {
+        let entry = daemon.wait_secret("s1", SOON, |entry| {
+            entry["error"]
+                .as_str()
+                .is_some_and(|text| text.contains(part))
+        });
+        assert_eq!(entry["error_type"], "panic");
+        let remedy = entry["remedy"].as_str().unwrap();
+        assert!(remedy.contains("`LimitNPROC=`"), "{remedy}");
+    };
+    without("cannot start a thread for the session's keeper");
+    daemon.wait_for_log(SOON, |line| {
+        is_failure(line, "s1") && line.text("error").contains("keeper")
+    });
+    allow_threads(&daemon, running + 1);
+    daemon.signal(Signal::HUP);
+    without("cannot start a thread for this secret");
+    let seen = store.count(|r| reads(r, "s0"));
+    store.wait_for(seen + 2, SOON, |r| reads(r, "s0"));
+    assert_eq!(store.count(|r| reads(r, "s1")), 0);
+    allow_threads(&daemon, 1000);
+    daemon.wait_file("out/s1", "v1", SOON);
+    daemon.wait_status(SOON, |status| status["synced_count"] == 2);
+    assert!(daemon.stop().success());
 }
 
 /// The state of a secret in the status.

@@ -8,7 +8,7 @@ mod support;
 mod traffic;
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use support::{
@@ -200,6 +200,56 @@ impl Relay {
         });
         Self
     }
+}
+
+#[test]
+fn a_server_that_is_gone_is_looked_for_every_two_seconds_and_asked_anew_once_it_is_started() {
+    let store = Store::with(|_| Some(Response::error(503, "sealed").act()));
+    let port = ports::reserve();
+    let address = format!("http://127.0.0.1:{}", port.number());
+    let names = names(5);
+    // Everything by default.
+    let list = list("kv", &names, "1s");
+    let daemon = Daemon::new(&config(&address, "authMethod: none", &list)).start();
+    breaker(&daemon, "open");
+    // With 1, 2, 4 and 8 s, ± 25 %, one of five would be 6 s away at least.
+    let mut planned: Vec<String> = Vec::new();
+    while planned.len() < 5 {
+        let status = daemon.wait_status(SOON, |status| {
+            let next = status["stores"][0]["next_probe"].as_str();
+            next.is_some_and(|next| !planned.iter().any(|known| known == next))
+        });
+        let next = status["stores"][0]["next_probe"].as_str().unwrap();
+        let wait = seconds_until(next);
+        println!("measured: looked for again at {next}, in {wait} s");
+        assert!(wait <= 3, "{planned:?}, and then {next}: in {wait} s");
+        planned.push(next.to_owned());
+    }
+    // It is started, sealed.
+    let _relay = Relay::start(port.number(), &store);
+    let started = Instant::now();
+    let seen = store.wait_for(3, SOON, is_health);
+    let waited = seen[0].at.saturating_duration_since(started);
+    println!("measured: found {waited:?} after its start");
+    assert!(waited < Duration::from_millis(2500 + 1500), "{waited:?}");
+    for (gap, seconds) in traffic::gaps(&seen).iter().zip([1.0, 2.0]) {
+        let gap = gap.as_secs_f64();
+        let wanted = seconds * 0.74..seconds * 1.25 + 1.5;
+        assert!(wanted.contains(&gap), "{gap} for {seconds}");
+    }
+    assert_eq!(store.count(is_read), 0, "the probe alone asks");
+    store.heal();
+    wait_all(&daemon, &names, "v1");
+}
+
+/// From now to a moment such as `2026-11-24T12:00:08Z`, which is less than half a day away.
+fn seconds_until(moment: &str) -> i64 {
+    const DAY: i64 = 86_400;
+    let part = |at: usize| moment[at..at + 2].parse::<i64>().unwrap();
+    let since_midnight = (part(11) * 60 + part(14)) * 60 + part(17);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let away = since_midnight - i64::try_from(now.as_secs()).unwrap();
+    (away + DAY / 2).rem_euclid(DAY) - DAY / 2
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use site::{Site, here, hourly, settled};
-use support::{Daemon, SOON, Setup};
+use support::{Daemon, SOON, Setup, Signal};
 
 const CHANGED: &str = "the configuration file changed";
 const TAKEN_UP: &str = "the new configuration is taken up";
@@ -255,4 +255,40 @@ fn without_the_watch_credential_files_alone_are_followed() {
     for token in &tokens {
         assert!(daemon.log().iter().all(|line| !line.raw.contains(token)));
     }
+}
+
+/// A pipe at this path, into which a thread writes the configuration, once.
+fn pipe(path: &Path, config: String) -> std::thread::JoinHandle<()> {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap();
+    let path = path.to_owned();
+    std::thread::spawn(move || fs::write(path, config).unwrap())
+}
+
+#[test]
+fn a_configuration_out_of_a_pipe_is_read_once_and_kept_when_a_reload_is_asked_for() {
+    let site = site();
+    let setup = watching("secrets: []").arg("--config").arg("@DIR@/pipe");
+    let config = first(&site, 2).replace("@DIR@", setup.dir().to_str().unwrap());
+    let writer = pipe(&setup.path("pipe"), config);
+    let mut daemon = setup.start();
+    settled(&daemon, &["a", "b"]);
+    writer.join().unwrap();
+    daemon.wait_for_log(SOON, |line| {
+        line.msg().starts_with("the configuration came from a pipe")
+    });
+    daemon.signal(Signal::HUP);
+    let line = daemon.wait_for_log(SOON, |line| line.msg() == REFUSED);
+    assert!(
+        line.text("error")
+            .contains("is a pipe, which can be read only once"),
+        "{}",
+        line.raw
+    );
+    // Not even opened: a writer would wait for a reader.
+    let late = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+    let opened = rustix::fs::open(daemon.path("pipe"), late, rustix::fs::Mode::empty());
+    assert_eq!(opened.unwrap_err(), rustix::io::Errno::NXIO);
+    assert_eq!(times(&daemon, CHANGED), 0);
+    settled(&daemon, &["a", "b"]);
+    assert!(daemon.stop().success());
 }

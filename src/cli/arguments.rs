@@ -515,7 +515,13 @@ mod tests {
                 "`--timeout` has a meaning only with `--once` or `--dry-run`",
             ),
             ("run --version", "unrecognised argument `--version`"),
-            ("run --once=yes", "unrecognised argument `yes`"),
+            ("run --once=true", "`--once` takes no value"),
+            ("--once=false", "`--once` takes no value"),
+            ("status --json=1 --watch", "`--json` takes no value"),
+            ("convert --strict=false a.yaml", "`--strict` takes no value"),
+            ("convert a.yaml --query=x", "`--query` takes no value"),
+            ("--help=run", "`--help` takes no value"),
+            ("--nonsense=1", "unrecognised argument `--nonsense=1`"),
             ("-", "unknown command `-`"),
         ] {
             assert_eq!(error(line), message, "{line}");

@@ -82,10 +82,19 @@ impl CommandLine {
 
     /// Whether a word is an option, of whatever command, whose value is the next word.
     pub(super) fn takes_value(&self, word: &str) -> bool {
-        self.options
-            .iter()
-            .chain(self.commands.iter().flat_map(|command| &command.options))
+        self.every()
             .any(|option| option.value.is_some() && option.is(word))
+    }
+
+    /// Whether a word is an option that has no value.
+    pub(super) fn is_switch(&self, word: &str) -> bool {
+        self.every()
+            .any(|option| option.value.is_none() && option.is(word))
+    }
+
+    fn every(&self) -> impl Iterator<Item = &Switch> {
+        let own = self.commands.iter().flat_map(|command| &command.options);
+        self.options.iter().chain(own)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `run`: the daemon, `--once`, `--dry-run`.
 
+use std::fs::Metadata;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use super::left_overs;
 use super::process::{harden, take_room};
 use super::traces::Traces;
 use crate::clock::{Clock, Stop, SystemClock, Tick, pause};
-use crate::config::{Environment, daemon_settings};
+use crate::config::{Environment, daemon_settings, kind_of_stream};
 use crate::observe::log as logging;
 use crate::observe::metrics;
 use crate::observe::status_file::{LockPolicy, LockStep, StatusFile, StatusLock};
@@ -238,6 +239,10 @@ fn forever(
     left_overs::remove(&plan, &*clock, &Stop::never());
     info!(target: "sync", version = env!("CARGO_PKG_VERSION"), config = file.display().to_string(),
         secrets = plan.secrets.len(), stores = plan.stores.len(), sandbox = walls; "secrets-sync starts");
+    if let Some(kind) = kind_of_stream(&file) {
+        warn!(target: "config", path = file.display().to_string();
+            "the configuration came from {kind}, which can be read only once: it is not watched, and a reload is refused");
+    }
     let address = daemon
         .metrics_port
         .map(|port| SocketAddr::new(daemon.metrics_addr, port));
@@ -290,7 +295,8 @@ fn read(file: &Path, environment: &Environment) -> Result<Plan, NoPlan> {
 struct Stamp([i128; 4]);
 
 fn stamp(file: &Path) -> Option<Stamp> {
-    let met = std::fs::metadata(file).ok()?;
+    // What can be read only once is not read again, whoever touched it.
+    let met = std::fs::metadata(file).ok().filter(Metadata::is_file)?;
     let changed = i128::from(met.ctime()) * 1_000_000_000 + i128::from(met.ctime_nsec());
     Some(Stamp([
         met.dev().into(),

@@ -6,10 +6,13 @@ use super::arguments::{Command, Instead, usage};
 use super::command_line::CommandLine;
 use crate::config;
 
+/// `--query-vault` by its other name.
+const QUERY: &str = "--query";
+
 /// `[-c PATH] COMMAND OPTIONS…`, whatever order the words came in.
 pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
     let line = CommandLine::new();
-    let mut words = split(words).into_iter();
+    let mut words = split(words, &line)?.into_iter();
     let mut config = None;
     let mut command: Option<String> = None;
     let mut others = Vec::new();
@@ -35,7 +38,7 @@ pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
             }
             "--" => plain.extend(words.by_ref()),
             // The same option under another name.
-            "--query" => others.push("--query-vault".to_owned()),
+            QUERY => others.push("--query-vault".to_owned()),
             "-" if command.is_some() => plain.push(word),
             option if option.starts_with('-') && option.len() > 1 => others.push(word),
             "help" if command.is_none() && !help => help = true,
@@ -63,8 +66,8 @@ pub(super) fn order(words: &[String]) -> Result<Vec<String>, Instead> {
         .collect())
 }
 
-/// `--key=value` and `-cPATH` as two words.
-fn split(words: &[String]) -> Vec<String> {
+/// `--key=value` and `-cPATH` as two words. A value for an option that has none would be taken for a command or a file.
+fn split(words: &[String], line: &CommandLine) -> Result<Vec<String>, Instead> {
     let mut apart = Vec::with_capacity(words.len() + 2);
     let mut words = words.iter();
     for word in words.by_ref() {
@@ -80,12 +83,20 @@ fn split(words: &[String]) -> Vec<String> {
                 .map(|path| ("-c", path.strip_prefix('=').unwrap_or(path)))
         };
         match pair {
+            Some((key, _)) if line.is_switch(key) || key == QUERY => {
+                return Err(Instead::Usage {
+                    message: format!("`{key}` takes no value"),
+                    help: format!("write `{key}` alone, or leave it out"),
+                });
+            }
+            // It is told whole that nobody knows it.
+            Some((key, _)) if !line.takes_value(key) => apart.push(word.clone()),
             Some((key, value)) => apart.extend([key.to_owned(), value.to_owned()]),
             None => apart.push(word.clone()),
         }
     }
     apart.extend(words.cloned());
-    apart
+    Ok(apart)
 }
 
 fn known(command: &str) -> Result<(), Instead> {

@@ -27,9 +27,18 @@ struct Shared {
 struct State {
     now: Duration,
     wall: SystemTime,
-    alarms: Vec<(Duration, Ring)>,
+    slept: Duration,
+    alarms: Vec<Alarm>,
     dice: fastrand::Rng,
     fixed_chance: Option<f64>,
+}
+
+#[derive(Debug)]
+struct Alarm {
+    at: Duration,
+    /// It stands still while the machine is suspended.
+    far: bool,
+    ring: Ring,
 }
 
 /// How the waiter of an alarm is told.
@@ -69,6 +78,7 @@ impl ManualClock {
                 state: Mutex::new(State {
                     now: Duration::from_secs(1_000),
                     wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+                    slept: Duration::ZERO,
                     alarms: Vec::new(),
                     dice: fastrand::Rng::with_seed(7),
                     fixed_chance: None,
@@ -85,16 +95,17 @@ impl ManualClock {
 
     /// Moves both times on and rings what is due.
     pub fn advance(&self, by: Duration) {
+        self.lock().pass(by);
+    }
+
+    /// The machine is suspended for that long: alarms that do not count it ring as much later.
+    pub fn suspend(&self, by: Duration) {
         let mut state = self.lock();
-        state.now += by;
-        state.wall += by;
-        let now = state.now;
-        state.alarms.retain(|(at, ring)| {
-            if *at <= now {
-                ring.ring();
-            }
-            *at > now
-        });
+        state.slept += by;
+        for alarm in state.alarms.iter_mut().filter(|alarm| alarm.far) {
+            alarm.at += by;
+        }
+        state.pass(by);
     }
 
     /// Sets the wall clock alone, as an administrator might.
@@ -108,7 +119,7 @@ impl ManualClock {
         self.lock()
             .alarms
             .iter()
-            .map(|(at, _)| *at)
+            .map(|alarm| alarm.at)
             .min()
             .map(Tick::from_start)
     }
@@ -129,11 +140,40 @@ impl ManualClock {
         }
     }
 
+    fn channel(&self, at: Tick, far: bool) -> Receiver<Instant> {
+        let (ring, alarm) = bounded(1);
+        let mut state = self.lock();
+        let at = at.since_start();
+        if at <= state.now {
+            let _ = ring.try_send(Instant::now());
+        } else {
+            let ring = Ring::Channel(ring);
+            state.alarms.push(Alarm { at, far, ring });
+            self.shared.changed.notify_all();
+        }
+        alarm
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Moves both times on and rings what is due.
+    fn pass(&mut self, by: Duration) {
+        self.now += by;
+        self.wall += by;
+        let now = self.now;
+        self.alarms.retain(|alarm| {
+            if alarm.at <= now {
+                alarm.ring.ring();
+            }
+            alarm.at > now
+        });
     }
 }
 
@@ -147,15 +187,15 @@ impl Clock for ManualClock {
     }
 
     fn alarm(&self, at: Tick) -> Receiver<Instant> {
-        let (ring, alarm) = bounded(1);
-        let mut state = self.lock();
-        if at.since_start() <= state.now {
-            let _ = ring.try_send(Instant::now());
-        } else {
-            state.alarms.push((at.since_start(), Ring::Channel(ring)));
-            self.shared.changed.notify_all();
-        }
-        alarm
+        self.channel(at, false)
+    }
+
+    fn far_alarm(&self, at: Tick) -> Receiver<Instant> {
+        self.channel(at, true)
+    }
+
+    fn slept(&self) -> Duration {
+        self.lock().slept
     }
 
     fn ready(
@@ -172,7 +212,11 @@ impl Clock for ManualClock {
                 return poll(socket, interest, None, Some(Duration::ZERO));
             }
             let ring = Ring::Event(Arc::clone(&event));
-            state.alarms.push((until.since_start(), ring));
+            state.alarms.push(Alarm {
+                at: until.since_start(),
+                far: false,
+                ring,
+            });
             self.shared.changed.notify_all();
         }
         let found = loop {
@@ -183,9 +227,9 @@ impl Clock for ManualClock {
                 break false;
             }
         };
-        self.lock()
-            .alarms
-            .retain(|(_, ring)| !matches!(ring, Ring::Event(other) if Arc::ptr_eq(other, &event)));
+        self.lock().alarms.retain(
+            |alarm| !matches!(&alarm.ring, Ring::Event(other) if Arc::ptr_eq(other, &event)),
+        );
         Ok(found)
     }
 

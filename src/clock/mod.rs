@@ -64,6 +64,18 @@ pub trait Clock: Send + Sync {
     /// does ([`wait`] and [`pause`] do that).
     fn alarm(&self, at: Tick) -> Receiver<Instant>;
 
+    /// The same for those who are told to look at the clock again after the machine was suspended
+    /// ([`Clock::slept`]), which this alarm does not count: whoever sleeps for hours sleeps through.
+    fn far_alarm(&self, at: Tick) -> Receiver<Instant> {
+        self.alarm(at)
+    }
+
+    /// For how long the machine has been suspended, in all, since the clock's start: this only grows, but
+    /// for the microseconds that it takes to find out.
+    fn slept(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Waits until the socket can be read from or written to, or has failed; `false` when `until`
     /// came first (for ever with `None`).
     ///

@@ -23,11 +23,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Tick {
-        let time = clock_gettime(ClockId::Boottime);
-        Tick::from_start(Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or(0),
-            u32::try_from(time.tv_nsec).unwrap_or(0),
-        ))
+        Tick::from_start(span(ClockId::Boottime))
     }
 
     fn wall(&self) -> SystemTime {
@@ -36,6 +32,16 @@ impl Clock for SystemClock {
 
     fn alarm(&self, at: Tick) -> Receiver<Instant> {
         after(at.since(self.now()).min(LONGEST_SLEEP))
+    }
+
+    fn far_alarm(&self, at: Tick) -> Receiver<Instant> {
+        after(at.since(self.now()))
+    }
+
+    fn slept(&self) -> Duration {
+        // In this order what comes in between is slept, at most: nothing that was is left out.
+        let awake = span(ClockId::Monotonic);
+        span(ClockId::Boottime).saturating_sub(awake)
     }
 
     fn ready(
@@ -59,4 +65,13 @@ impl Clock for SystemClock {
     fn chance(&self) -> f64 {
         fastrand::f64()
     }
+}
+
+/// What that clock says.
+fn span(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }

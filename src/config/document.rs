@@ -43,12 +43,8 @@ pub(crate) struct Secret {
 }
 
 impl Document {
-    /// Reads the settled tree.
-    pub(crate) fn read(root: Node, report: &mut Report) -> Self {
-        let top = At {
-            place: root.place,
-            ..At::default()
-        };
+    /// Reads the settled tree, whose top is there.
+    pub(crate) fn read(root: Node, top: At, report: &mut Report) -> Self {
         let mut section = Section::read(root, top, &schema::ROOT, report);
         let secrets_at = section.at_of("secrets");
         Self {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::mask::{self, Masks};
 use super::report::{At, Report};
-use super::{Document, Problem, Problems, merge, node, schema};
+use super::{Document, Problem, Problems, merge, node, schema, stream};
 
 /// The largest file: 10 000 secrets with their templates need some 2 MiB.
 pub const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -46,14 +46,39 @@ impl Source {
     }
 }
 
-/// Reads the file.
+/// Reads the file, or what else is there, to its end.
 pub(crate) fn read(file: &Path) -> Result<Source, Problems> {
-    let text = text_of(file).map_err(|problem| Problems {
+    match text_of(file) {
+        Ok(text) => Ok(Source::new(file.to_owned(), text)),
+        Err(problem) => Err(alone(file, problem)),
+    }
+}
+
+/// Reads a file that was read before, perhaps by others: what can be read only once is not touched.
+pub(crate) fn read_again(file: &Path) -> Result<Source, Problems> {
+    let Some(kind) = stream::kind(file) else {
+        return read(file);
+    };
+    let message = format!("is {kind}, which can be read only once");
+    let help = "to reload, keep the configuration in a file, and start with that";
+    Err(alone(file, problem(message, Some(help))))
+}
+
+fn alone(file: &Path, problem: Problem) -> Problems {
+    Problems {
         file: file.to_owned(),
         problems: vec![problem],
         lines: Default::default(),
-    })?;
-    Ok(Source::new(file.to_owned(), text))
+    }
+}
+
+fn problem(message: String, help: Option<&str>) -> Problem {
+    Problem {
+        place: None,
+        key: String::new(),
+        message,
+        help: help.map(str::to_owned),
+    }
 }
 
 /// The lines of a text as YAML's parser counts them, so that a place is the same for both.
@@ -105,26 +130,26 @@ pub(crate) fn parse(
     report.masks = Masks::of(&root);
     let top = At {
         place: root.place,
+        unsaid: !places,
         ..At::default()
     };
     merge::settle(&mut root, &top, report);
-    Ok(Document::read(root, report))
+    Ok(Document::read(root, top, report))
 }
 
 fn text_of(file: &Path) -> Result<Zeroizing<String>, Problem> {
-    let problem = |message: String, help: Option<&str>| Problem {
-        place: None,
-        key: String::new(),
-        message,
-        help: help.map(str::to_owned),
-    };
     let failed = |error: std::io::Error| problem(format!("cannot be read: {error}"), None);
     let mut bytes = Zeroizing::new(Vec::new());
-    std::fs::File::open(file)
-        .map_err(failed)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    if let Some(kind) = stream::kind(file) {
+        stream::read(file, MAX_FILE_BYTES, &mut bytes)
+            .map_err(|error| problem(format!("is {kind}, and cannot be read: {error}"), None))?;
+    } else {
+        std::fs::File::open(file)
+            .map_err(failed)?
+            .take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+    }
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(problem("is larger than 8 MiB".to_owned(), None));
     }

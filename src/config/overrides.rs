@@ -72,6 +72,7 @@ pub(crate) fn apply(store: &mut Section, environment: &Environment, report: &mut
             place: None,
             key: format!("secretStore.{key}"),
             variable: Some(variable),
+            unsaid: false,
         };
         if let Some(other) = other_form
             && let Some((earlier, _)) = in_force.iter().find(|(_, key)| *key == other)

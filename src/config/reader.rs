@@ -11,16 +11,17 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
+use super::guess;
 use super::node::{Entry, Node, Place, Value};
 
 /// Deeper nesting is refused: nothing that we know goes below eight levels.
 const MAX_DEPTH: usize = 64;
 /// Values and keys, every use of an alias counted anew.
-const MAX_NODES: usize = 1_000_000;
+pub(super) const MAX_NODES: usize = 1_000_000;
 /// Bytes of text, every use of an alias counted anew.
-const MAX_TEXT: usize = 64 << 20;
+pub(super) const MAX_TEXT: usize = 64 << 20;
 /// Bytes of one key.
-const MAX_KEY: usize = 1024;
+pub(super) const MAX_KEY: usize = 1024;
 /// What is told then.
 pub(super) const TOO_MUCH: &str = "with its aliases expanded, the file holds too much (more than 1,000,000 \
                         values or 64 MiB of text)";
@@ -28,8 +29,14 @@ pub(super) const TOO_MUCH: &str = "with its aliases expanded, the file holds too
 const OURS: char = '\u{1}';
 
 /// Reads the tree of the one document. Its places cost as much as the second pass itself: without `places`
-/// there are none.
+/// there are none, and where the text is what a configuration should be, one pass does.
 pub(super) fn tree(text: &str, places: bool) -> Result<Node, serde_yaml::Error> {
+    let guessed = if places { None } else { guess::tree(text) };
+    guessed.map_or_else(|| two_passes(text, places), Ok)
+}
+
+/// The same, whatever the text is.
+pub(super) fn two_passes(text: &str, places: bool) -> Result<Node, serde_yaml::Error> {
     let budget = Budget::default();
     let seed = ShapeOf {
         budget: &budget,
@@ -299,7 +306,7 @@ impl<'de> DeserializeSeed<'de> for Scalar {
 }
 
 /// Keeps the text.
-struct Keep;
+pub(super) struct Keep;
 
 impl Visitor<'_> for Keep {
     type Value = Zeroizing<String>;

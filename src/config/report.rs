@@ -20,11 +20,16 @@ pub(crate) struct At {
     pub(crate) key: String,
     /// The variable of the environment that the value came from.
     pub(crate) variable: Option<&'static str>,
+    /// Nobody will be told of it: it needs no words.
+    pub(crate) unsaid: bool,
 }
 
 impl At {
     /// The key `name` below this one, at its own place.
     pub(crate) fn key(&self, name: &str, place: Option<(usize, usize)>) -> Self {
+        if self.unsaid {
+            return self.clone();
+        }
         let plain = !name.is_empty()
             && name
                 .chars()
@@ -37,16 +42,19 @@ impl At {
         Self {
             place: place.or(self.place),
             key,
-            variable: self.variable,
+            ..*self
         }
     }
 
     /// The item `index` below this one, at its own place.
     pub(crate) fn item(&self, index: usize, place: Option<(usize, usize)>) -> Self {
+        if self.unsaid {
+            return self.clone();
+        }
         Self {
             place: place.or(self.place),
             key: format!("{}[{index}]", self.key),
-            variable: self.variable,
+            ..*self
         }
     }
 }
@@ -123,6 +131,11 @@ impl Report {
     /// Whether there is no problem so far.
     pub(crate) fn is_clean(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// Whether something is to be told whose place or key is not known.
+    pub(crate) fn leaves_unsaid(&self) -> bool {
+        self.notes.iter().any(|note| note.at.unsaid)
     }
 
     /// The notes, each once, in the order of their finding.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::facts::{Facts, Read};
 use crate::config::Environment;
@@ -18,8 +17,6 @@ use crate::secret::{Fields, SecretBytes, SecretString};
 use crate::store::http::{Http, Request, Response};
 use crate::store::vault::{encoded, fetched, request_path};
 
-/// A credential is never longer.
-const MAX_CREDENTIAL: u64 = 16 << 10;
 /// Directories inside each other.
 const MAX_DEPTH: usize = 32;
 /// Requests in a row without an answer, after which no more are made.
@@ -146,6 +143,11 @@ impl Server {
     }
 
     fn log_in(&mut self, session: &SessionPlan) -> Result<(), String> {
+        let value = |credential: &Credential| {
+            credential
+                .read()
+                .map_err(|why| format!("`{}`: {}", why.path.display(), why.cause))
+        };
         let (mount, body) = match &session.auth {
             Auth::None => return Ok(()),
             Auth::Token(token) => {
@@ -365,24 +367,6 @@ impl Facts for Server {
         let mut names = Vec::new();
         self.below(namespace, &base, &folder, 0, &mut names)?;
         Ok(names)
-    }
-}
-
-/// The value of a credential.
-fn value(credential: &Credential) -> Result<SecretString, String> {
-    match credential {
-        Credential::Inline(value) => Ok(value.clone()),
-        Credential::File(path) => {
-            use std::io::Read as _;
-            let mut text = Zeroizing::new(String::new());
-            let read = std::fs::File::open(path)
-                .and_then(|file| file.take(MAX_CREDENTIAL).read_to_string(&mut text));
-            match read {
-                Ok(_) if !text.trim().is_empty() => Ok(SecretString::new(text.trim().to_owned())),
-                Ok(_) => Err(format!("`{}` is empty", path.display())),
-                Err(error) => Err(format!("`{}` cannot be read: {error}", path.display())),
-            }
-        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! The status document: what `GET /status`, the status file and `secrets-sync status` show.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+/// Where only times of secrets in sync move, they are shown this often; so such a time may be so old.
+pub const TIMES_MOVE: Duration = Duration::from_secs(5);
 
 /// The whole document. Later versions add keys and never change these.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, Default)]

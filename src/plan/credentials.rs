@@ -2,19 +2,12 @@
 //! belong together. `validate` and `doctor` show it; `run` waits for what may still come.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
-
-use zeroize::Zeroizing;
+use std::path::PathBuf;
 
 use super::auth::is_unexpanded;
 use super::model::{Address, Auth, Credential, Plan, SessionKey, SessionPlan};
 use super::store::DEFAULT;
 use super::tls::{self, FileFault, TlsFileError};
-
-/// A credential is a token or an identifier, never this long.
-const MAX_BYTES: u64 = 16 << 10;
 
 /// What is wrong with one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,18 +110,18 @@ impl Inspection {
         if is_unexpanded(path) || !self.seen.insert(path.clone()) {
             return;
         }
-        if let Err((kind, cause)) = readable(path) {
+        if let Err(why) = credential.read() {
             self.problems.push(CredentialProblem {
-                path: path.clone(),
                 key: Some(format!("{below}.{key}")),
-                kind,
-                message: format!("`{}`: {cause}", path.display()),
-                help: match kind {
+                kind: why.fault,
+                message: format!("`{}`: {}", path.display(), why.cause),
+                help: match why.fault {
                     FileFault::Unreadable => {
-                        Some("make it readable for the daemon's user".to_owned())
+                        Some("let it be a file of text that the daemon's user may read".to_owned())
                     }
                     _ => None,
                 },
+                path: why.path,
             });
         }
     }
@@ -148,37 +141,6 @@ impl Inspection {
         if !known {
             self.problems.push(problem);
         }
-    }
-}
-
-/// Whether the file holds one value.
-fn readable(path: &Path) -> Result<(), (FileFault, String)> {
-    let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            (FileFault::Missing, "no such file".to_owned())
-        }
-        ErrorKind::InvalidData => (FileFault::Malformed, "not UTF-8 text".to_owned()),
-        _ => (FileFault::Unreadable, error.to_string().to_lowercase()),
-    };
-    // Not a pipe or a device: opening or reading one might never end.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err((FileFault::Unreadable, "not a regular file".to_owned()));
-    }
-    let file = File::open(path).map_err(failed)?;
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    file.take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err((FileFault::Malformed, "too long for a credential".to_owned()));
-    }
-    match text.trim() {
-        "" => Err((FileFault::Empty, "the file is empty".to_owned())),
-        value if value.contains(char::is_control) => Err((
-            FileFault::Malformed,
-            "more than one line, or control characters".to_owned(),
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -33,6 +33,19 @@ pub fn load(file: &Path, environment: &Environment, purpose: Purpose) -> Result<
     planned(&config::read(file)?, environment, purpose)
 }
 
+/// The same for a file that was read before, perhaps by another process.
+///
+/// # Errors
+///
+/// As [`load`]; a pipe or a device is one: what came from it does not come again.
+pub fn load_again(
+    file: &Path,
+    environment: &Environment,
+    purpose: Purpose,
+) -> Result<Plan, Problems> {
+    planned(&config::read_again(file)?, environment, purpose)
+}
+
 /// Resolves a configuration that is at hand as text; `file` is what messages call it.
 ///
 /// # Errors
@@ -48,8 +61,8 @@ pub fn load_text(
     planned(&source, environment, purpose)
 }
 
-/// Places cost a third of all that a good configuration takes, and only who has something to tell needs them: it is
-/// read once more then.
+/// Places and keys cost two thirds of all that a good configuration takes, and only who has something to tell needs
+/// them: it is read once more then.
 fn planned(source: &Source, environment: &Environment, purpose: Purpose) -> Result<Plan, Problems> {
     let plan = |places| {
         let mut report = Report::default();
@@ -57,18 +70,19 @@ fn planned(source: &Source, environment: &Environment, purpose: Purpose) -> Resu
         Ok(plan(source, document, report, environment, purpose))
     };
     match plan(false)? {
-        Ok(plan) if plan.notices.is_empty() => Ok(plan),
-        _ => plan(true)?,
+        Ok((plan, false)) => Ok(plan),
+        _ => plan(true)?.map(|(plan, _)| plan),
     }
 }
 
+/// The plan, and whether it has notices whose places were not read.
 fn plan(
     source: &Source,
     document: Document,
     report: Report,
     environment: &Environment,
     purpose: Purpose,
-) -> Result<Plan, Problems> {
+) -> Result<(Plan, bool), Problems> {
     let mut scope = Scope {
         environment,
         purpose,
@@ -80,10 +94,11 @@ fn plan(
     let plan = resolve(&mut scope, document);
     match plan {
         Some(mut plan) if scope.report.is_clean() => {
+            let unsaid = scope.report.leaves_unsaid();
             let (notes, hidden) = scope.report.into_notes();
             plan.notices = notices(notes, source);
             plan.hidden = hidden;
-            Ok(plan)
+            Ok((plan, unsaid))
         }
         _ => Err(scope.report.into_problems(&source.file, &source.text)),
     }

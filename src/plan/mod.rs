@@ -9,6 +9,7 @@ pub(crate) mod address;
 mod auth;
 mod claims;
 mod collector;
+mod credential;
 mod credentials;
 mod describe;
 mod diff;
@@ -27,11 +28,12 @@ pub mod tls;
 
 pub use crate::config::Daemon;
 pub use collector::collector;
+pub use credential::Unreadable;
 pub use credentials::{CredentialProblem, inspect};
 pub use describe::{content, describe};
 pub use diff::{Diff, diff};
 pub use expected::{Expected, whole};
-pub use load::{load, load_text};
+pub use load::{load, load_again, load_text};
 pub use model::{
     Address, Auth, Credential, Demand, Interval, KvVersion, Layout, Notice, Output, Plan, Proxy,
     Secret, SessionKey, SessionPlan, Source, StorePlan, TlsFiles, TrustedRoots,

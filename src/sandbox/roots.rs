@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use crate::config::kind_of_stream;
 use crate::plan::{Daemon, Layout, Plan};
 
 /// What name resolution, users, groups and authorities are read from. By its
@@ -92,7 +93,10 @@ impl Roots {
                 enter(&mut roots.writable, path, AHEAD, false);
             }
         }
-        roots.read(&plan.file, "the configuration");
+        // What can be read only once has been.
+        if kind_of_stream(&plan.file).is_none() {
+            roots.read(&plan.file, "the configuration");
+        }
         for store in &plan.stores {
             for path in store.tls.files() {
                 let who = format!("an authority of store `{}`", store.name);

@@ -11,8 +11,8 @@
 //!   the secrets that failed back off alone, and it takes three more requests for another
 //!   question. Any other answer, or none, opens it.
 //! * **Open.** Nothing passes; who asks waits. One probe at a time asks for all of them: 1 s after
-//!   opening, then 2, 4, and every 8 s after the one before, each ± 25 %, none longer than the
-//!   time-out. A bad answer waits for the next, a good one makes it half-open.
+//!   opening, then 2, 4, and every 8 s after the one before, or every 2 s while nothing listens; what
+//!   changes begins anew: see `Spacing`. A bad answer waits for the next, a good one makes it half-open.
 //! * **Open, asking by requests.** A health answer below 500 that is none of the server's own says
 //!   nothing, from then on until the breaker closes: the probe is then a request of whoever waits,
 //!   the one that waits longest first, and never the same twice in a row while another waits. An
@@ -21,19 +21,23 @@
 //! * **Half-open.** Everybody who waits is woken (and comes within its own splay). `max_requests`
 //!   pass, the others wait. The first answer that is no failure closes the breaker, permanent
 //!   errors and 429 included, for the store gave it. When all that passed have failed it opens
-//!   again, and the probes go on where they were (they do not start again at 1 s). A request that
-//!   hangs keeps nobody waiting: without an answer for 5 s, as many pass again.
+//!   again, and the probes go on where they were: that the store is well, but its requests fail, begins
+//!   anew once. A request that hangs keeps nobody waiting: without an answer for 5 s, as many pass
+//!   again.
 //! * **Closed again.** What was remembered is forgotten, everybody who waits is woken.
 //!
 //! A request that was let through in one state and ends in a later one has no say there.
 
 mod gate;
+mod spacing;
 
 pub use gate::{Gate, OnChange, Pass};
+pub use spacing::Found;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::spacing::Spacing;
 use super::BreakerState;
 use crate::clock::Tick;
 
@@ -41,8 +45,6 @@ use crate::clock::Tick;
 const WINDOW: usize = 10;
 /// Fewer of them say nothing.
 const AT_LEAST: usize = 3;
-/// Waits before the first probes, in seconds; the last is repeated.
-const PROBES: [u64; 4] = [1, 2, 4, 8];
 /// How long an offer to probe waits for its taker: the splay, and some.
 const OFFER: Duration = Duration::from_secs(2);
 /// How long half-open waits for an answer.
@@ -66,7 +68,7 @@ pub enum Outcome {
     Success,
     /// With a failure that may pass by itself, 429 excepted: no connection, TLS, time-out, 412,
     /// 472, 473, 5xx.
-    Failed,
+    Failed(Found),
     /// With 429 or a permanent error: the store answered, but it does not count.
     Neutral,
 }
@@ -83,13 +85,13 @@ pub enum Health {
 }
 
 impl Health {
-    /// By the status of `sys/health?standbyok=true&perfstandbyok=true`.
+    /// By the status of `sys/health?standbyok=true&perfstandbyok=true`, or by what kept it from us.
     #[must_use]
-    pub fn of_status(status: u16) -> Self {
-        match status {
-            200 | 429 | 472 | 473 => Self::Good,
-            500.. => Self::Bad,
-            _ => Self::Silent,
+    pub fn of(found: Found) -> Self {
+        match found {
+            Found::Answer(200 | 429 | 472 | 473) => Self::Good,
+            Found::Nobody | Found::NoAnswer | Found::TimedOut | Found::Answer(500..) => Self::Bad,
+            Found::Answer(_) => Self::Silent,
         }
     }
 }
@@ -126,6 +128,8 @@ enum Phase {
         question: Question,
     },
     Open {
+        /// When the last probe began; before the first, when it opened.
+        asked: Tick,
         due: Tick,
         by: By,
     },
@@ -160,8 +164,8 @@ pub struct Breaker {
     /// Counts the states, so that late outcomes are known as such.
     epoch: u64,
     window: VecDeque<(Tick, bool)>,
-    /// Probes planned since it was closed.
-    probes: usize,
+    /// Of the probes, since it was closed.
+    spacing: Spacing,
     /// Who was the probe last.
     last: Option<u64>,
 }
@@ -180,7 +184,7 @@ impl Breaker {
             },
             epoch: 0,
             window: VecDeque::with_capacity(WINDOW),
-            probes: 0,
+            spacing: Spacing::new(settings.timeout),
             last: None,
         }
     }
@@ -207,13 +211,17 @@ impl Breaker {
                 *since = now;
             }
             Phase::Open {
+                asked,
+                due,
                 by: By::Requests { offered },
-                ..
             } if offered.is_some() => {
                 if rivals && self.last == Some(who) {
                     return None;
                 }
                 *offered = None;
+                // It comes after a splay: the next one keeps its distance from this.
+                *due = *due + now.since(*asked);
+                *asked = now;
                 self.last = Some(who);
             }
             Phase::Open { .. } => return None,
@@ -244,11 +252,12 @@ impl Breaker {
                 if self.window.len() == WINDOW {
                     self.window.pop_front();
                 }
-                self.window.push_back((now, outcome == Outcome::Failed));
+                self.window
+                    .push_back((now, matches!(outcome, Outcome::Failed(_))));
                 let interval = self.settings.interval;
                 self.window.retain(|(at, _)| now.since(*at) <= interval);
                 let failed = self.window.iter().filter(|(_, failed)| *failed).count();
-                if outcome == Outcome::Failed
+                if matches!(outcome, Outcome::Failed(_))
                     && *question == Question::None
                     && self.window.len() >= AT_LEAST
                     && failed * 10 >= self.window.len() * 6
@@ -263,9 +272,11 @@ impl Breaker {
             (Phase::Open { .. } | Phase::HalfOpen { .. }, Outcome::Neutral) => {
                 Some(self.close("the store answers again"))
             }
-            // The next probe is planned already.
-            (Phase::Open { .. }, Outcome::Failed) => None,
-            (Phase::HalfOpen { failed, .. }, Outcome::Failed) => {
+            (Phase::Open { .. }, Outcome::Failed(found)) => {
+                self.probed(found, chance);
+                None
+            }
+            (Phase::HalfOpen { failed, .. }, Outcome::Failed(_)) => {
                 *failed += 1;
                 if *failed < self.settings.max_requests {
                     return None;
@@ -295,6 +306,7 @@ impl Breaker {
                 by: By::Requests {
                     offered: Some(until),
                 },
+                ..
             } => Some(*due.min(until)),
             Phase::Open { due, .. } => Some(*due),
             Phase::HalfOpen { passed, since, .. } => {
@@ -308,16 +320,21 @@ impl Breaker {
         if self.due().is_none_or(|due| due > now) {
             return None;
         }
-        let next = now + self.gap(self.probes, chance);
         match &mut self.phase {
             Phase::Closed { question } => {
                 *question = Question::Asked;
                 Some(Duty::AskHealth)
             }
-            Phase::Open { due, by } => {
+            Phase::Open { asked, due, by } => {
                 if *due <= now {
-                    *due = next;
-                    self.probes += 1;
+                    self.spacing.begun();
+                    *asked = now;
+                    // As if this one found the same, until it has ended; a request may hang for long.
+                    *due = now
+                        + match by {
+                            By::Health => self.spacing.wait(chance),
+                            By::Requests { .. } => self.spacing.most(chance),
+                        };
                 }
                 match by {
                     By::Health => Some(Duty::AskHealth),
@@ -340,74 +357,80 @@ impl Breaker {
         }
     }
 
-    /// The answer to the health question, with the words for it.
-    pub fn health(&mut self, now: Tick, health: Health, why: &str, chance: f64) -> Option<Change> {
-        match (&mut self.phase, health) {
-            (
-                Phase::Closed {
-                    question: question @ Question::Asked,
-                },
-                Health::Good,
-            ) => {
+    /// What the health question found, with the words for it.
+    pub fn health(&mut self, now: Tick, found: Found, why: &str, chance: f64) -> Option<Change> {
+        let health = Health::of(found);
+        match &mut self.phase {
+            Phase::Closed {
+                question: question @ Question::Asked,
+            } if health == Health::Good => {
                 *question = Question::None;
                 self.window.clear();
                 None
             }
-            (
-                Phase::Closed {
-                    question: Question::Asked,
-                },
-                health,
-            ) => {
+            Phase::Closed {
+                question: Question::Asked,
+            } => {
                 let failed = self.window.iter().filter(|(_, failed)| *failed).count();
                 let reason = format!(
                     "{failed} of the last {} requests failed, and the health check: {why}",
                     self.window.len()
                 );
-                let by = match health {
-                    Health::Silent => By::Requests { offered: None },
-                    Health::Good | Health::Bad => By::Health,
+                let by = if health == Health::Silent {
+                    By::Requests { offered: None }
+                } else {
+                    self.spacing.found(found);
+                    By::Health
                 };
                 Some(self.open(now, by, reason, chance))
             }
-            (Phase::Open { by: By::Health, .. }, Health::Good) => {
-                self.epoch += 1;
-                // The probe that was planned is not made: its wait is that of the next.
-                self.probes = self.probes.saturating_sub(1);
-                self.phase = Phase::HalfOpen {
-                    passed: 0,
-                    failed: 0,
-                    since: now,
-                };
-                Some(Change {
-                    state: BreakerState::HalfOpen,
-                    reason: "the health check is good".to_owned(),
-                })
-            }
-            (
-                Phase::Open {
-                    by: by @ By::Health,
-                    due,
-                },
-                Health::Silent,
-            ) => {
+            Phase::Open {
+                due,
+                by: by @ By::Health,
+                ..
+            } if health == Health::Silent => {
                 // This very probe is made by a request, now.
                 *by = By::Requests { offered: None };
                 *due = now;
-                self.probes = self.probes.saturating_sub(1);
+                self.spacing.not_yet();
                 None
             }
+            Phase::Open { by: By::Health, .. } => {
+                self.probed(found, chance);
+                (health == Health::Good).then(|| self.half_open(now))
+            }
             _ => None,
+        }
+    }
+
+    /// A probe has ended: the next one's time is known.
+    fn probed(&mut self, found: Found, chance: f64) {
+        self.spacing.found(found);
+        if let Phase::Open { asked, due, .. } = &mut self.phase {
+            *due = *asked + self.spacing.wait(chance);
+        }
+    }
+
+    fn half_open(&mut self, now: Tick) -> Change {
+        self.epoch += 1;
+        self.phase = Phase::HalfOpen {
+            passed: 0,
+            failed: 0,
+            since: now,
+        };
+        Change {
+            state: BreakerState::HalfOpen,
+            reason: "the health check is good".to_owned(),
         }
     }
 
     fn open(&mut self, now: Tick, by: By, reason: String, chance: f64) -> Change {
         self.epoch += 1;
         self.phase = Phase::Open {
-            due: now + self.gap(self.probes, chance),
+            asked: now,
+            due: now + self.spacing.wait(chance),
             by,
         };
-        self.probes += 1;
         Change {
             state: BreakerState::Open,
             reason,
@@ -420,20 +443,12 @@ impl Breaker {
             question: Question::None,
         };
         self.window.clear();
-        self.probes = 0;
+        self.spacing = Spacing::new(self.settings.timeout);
         self.last = None;
         Change {
             state: BreakerState::Closed,
             reason: reason.to_owned(),
         }
-    }
-
-    /// The wait before the probe of that number.
-    fn gap(&self, number: usize, chance: f64) -> Duration {
-        let seconds = PROBES[number.min(PROBES.len() - 1)];
-        Duration::from_secs(seconds)
-            .mul_f64(chance.clamp(0.0, 1.0).mul_add(0.5, 0.75))
-            .min(self.settings.timeout)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::breaker::{self, Gate, Health, Outcome, Settings};
+use super::breaker::{self, Found, Gate, Outcome, Settings};
 use super::limiter::{InFlight, Permit, RateLimit, Refused};
 use super::{BreakerState, StoreError, StoreEvent};
 use crate::clock::{Clock, Stop, StopSource, Tick};
@@ -24,8 +24,8 @@ pub(crate) const PROBE_WITHIN: Duration = Duration::from_secs(5);
 const AWAY: &str =
     "bring the server back: it is asked for by itself, and read as soon as it answers";
 
-/// The health question: the answer with a few words for people.
-pub(crate) type Ask = Box<dyn FnMut() -> (Health, String) + Send>;
+/// The health question: what it found, with a few words for people.
+pub(crate) type Ask = Box<dyn FnMut() -> (Found, String) + Send>;
 
 /// Shared by all that send requests to one store.
 pub(crate) struct Entrance {
@@ -275,7 +275,7 @@ mod tests {
     fn who_waits_for_a_turn_when_the_store_goes_away_leaves_none_to_pay_for() {
         let clock = ManualClock::new();
         let entrance = entrance(1, &clock);
-        entrance.probe_with(Box::new(|| (Health::Bad, "no answer".into())));
+        entrance.probe_with(Box::new(|| (Found::NoAnswer, "no answer".into())));
         // Its burst, and a thousand more: their turns are within a minute.
         for _ in 0..1_000 {
             entrance.rate.charge(clock.now());
@@ -284,28 +284,45 @@ mod tests {
         let waits = std::thread::spawn(move || queued.enter("a", 1, &Stop::never()).map(drop));
         clock.wait_for_sleepers(1);
         for who in 2..5 {
-            entrance.gate.admit(who).unwrap().record(Outcome::Failed);
+            entrance
+                .gate
+                .admit(who)
+                .unwrap()
+                .record(Outcome::Failed(Found::NoAnswer));
         }
         wait_until_open(&entrance);
-        // No time passes: it is told at once, and the next one has its turn at once.
-        assert!(waits.join().unwrap().unwrap_err().wake.is_some());
-        entrance.rate.acquire(&clock, &Stop::never()).unwrap();
+        // No time passes on the clock: it is told at once, and the next one has its turn at once.
+        let (done, is_done) = crossbeam_channel::bounded(1);
+        std::thread::spawn(move || {
+            let told = waits.join().unwrap().unwrap_err().wake.is_some();
+            done.send(told).unwrap();
+            entrance.rate.acquire(&clock, &Stop::never()).unwrap();
+            done.send(true).unwrap();
+        });
+        for what in ["it is told", "the next one has its turn"] {
+            let done = is_done.recv_timeout(Duration::from_secs(30));
+            assert_eq!(done, Ok(true), "{what}");
+        }
     }
 
     #[test]
     fn what_queued_while_the_store_was_well_is_not_sent_when_it_is_away() {
         let clock = ManualClock::new();
         let entrance = entrance(50, &clock);
-        entrance.probe_with(Box::new(|| (Health::Bad, "no answer".into())));
+        entrance.probe_with(Box::new(|| (Found::NoAnswer, "no answer".into())));
         let first = entrance.enter("a", 1, &Stop::never()).unwrap();
         let queued = Arc::clone(&entrance);
         let second = std::thread::spawn(move || queued.enter("a", 2, &Stop::never()).map(drop));
         clock.wait_for_sleepers(1);
         for who in 3..6 {
-            entrance.gate.admit(who).unwrap().record(Outcome::Failed);
+            entrance
+                .gate
+                .admit(who)
+                .unwrap()
+                .record(Outcome::Failed(Found::NoAnswer));
         }
         wait_until_open(&entrance);
-        first.ended(Outcome::Failed);
+        first.ended(Outcome::Failed(Found::NoAnswer));
         assert!(second.join().unwrap().unwrap_err().wake.is_some());
     }
 }

@@ -251,12 +251,25 @@ impl RateLimit {
     }
 }
 
+/// How long a request waits for the rate limit at most, where so many may stand before it: each worker has one
+/// request at a time.
+pub(crate) fn turn(requests: usize) -> Duration {
+    #[allow(clippy::cast_precision_loss)] // a few thousand at most
+    Duration::from_secs_f64(requests as f64 / LEAST_RATE)
+}
+
+/// Requests a second that any plan may make.
+const LEAST_RATE: f64 = 20.0;
+
 /// Tokens a second, and tokens at most.
 fn limits(demand: Demand) -> (f64, f64) {
     #[allow(clippy::cast_precision_loss)] // a few thousand at most
     let reads = demand.reads as f64;
     // A login asks twice (for the token, and what it is), before the first read.
-    (demand.rate.mul_add(2.0, 20.0), reads.mul_add(2.0, 2.0))
+    (
+        demand.rate.mul_add(2.0, LEAST_RATE),
+        reads.mul_add(2.0, 2.0),
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -29,6 +29,18 @@ use crate::secret::Fields;
 
 /// One store, shared by its workers.
 pub trait Store: Send + Sync {
+    /// Starts what the first fetch of this source needs beside its worker: the keeper of its session. To be called
+    /// before the worker's own thread is started, so that a process that runs out of threads has one worker less
+    /// rather than a session without a keeper, and all of its workers in vain. Does nothing where it runs already;
+    /// asks nobody.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    fn prepare(&self, _source: &Source) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Reads one source. Called by workers, on their own threads, as often as their schedules
     /// say; blocks for at most the store's time-out for each request it needs, and for the
     /// session's login. Must not retry beyond what the contract says of dead tokens and

@@ -6,24 +6,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use super::cycle::{Cycle, Preview};
-use super::event::Event;
-use super::pulse::{Phase, Pulse};
+use super::event::Post;
+use super::pulse::Phase;
 use super::schedule::Pacing;
 use super::worker::{Policy, Worker, WorkerHandle};
 use crate::clock::{Clock, Tick};
 use crate::failure::{ErrorType, Failure, MORE_THREADS, Retry};
 use crate::files::Proofs;
 use crate::plan::{Daemon, Plan, Secret};
+use crate::store::vault::longest_fetch;
 use crate::store::{Store, Stores};
 
-/// A cycle may take three times the time-outs of its reads, and this, before it counts as stalled.
-const SLACK: Duration = Duration::from_secs(10);
+/// A cycle may take as long as its fetches legally take, and this for all else (rendering has 10 s), before it counts
+/// as stalled. What is done on disk has its own time (`cycle`): a file system that hangs shows sooner.
+const SLACK: Duration = Duration::from_secs(30);
 
 /// Workers that are woken together spread over this time each, one second at most in all.
-const SPLAY_EACH: Duration = Duration::from_millis(10);
+const SPLAY_EACH: Duration = Duration::from_millis(5);
 const SPLAY_MOST: Duration = Duration::from_secs(1);
 
 /// Leaving workers that do not write are waited for this long.
@@ -36,7 +38,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Crew {
     clock: Arc<dyn Clock>,
     daemon: Arc<Daemon>,
-    events: Sender<Event>,
+    events: Post,
     next_id: u64,
     /// Of those that start now.
     proofs: Arc<Proofs>,
@@ -51,7 +53,7 @@ struct Member {
 
 impl Crew {
     /// Nobody yet.
-    pub(super) fn new(clock: Arc<dyn Clock>, daemon: Arc<Daemon>, events: Sender<Event>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, daemon: Arc<Daemon>, events: Post) -> Self {
         Self {
             clock,
             daemon,
@@ -72,7 +74,8 @@ impl Crew {
     ///
     /// # Errors
     ///
-    /// When its thread cannot be started: a failure of this secret, to be tried again.
+    /// When its thread, or the one that keeps its session, cannot be started: a failure of this secret, to be
+    /// tried again.
     pub(super) fn start(
         &mut self,
         secret: &Arc<Secret>,
@@ -83,11 +86,19 @@ impl Crew {
     ) -> Result<u64, Failure> {
         let id = self.next_id;
         self.next_id += 1;
+        let stores = stores_of(secret, stores)?;
+        for (source, store) in secret.sources.iter().zip(&stores) {
+            let prepared = store.prepare(source);
+            // Who has a time limit tries it again by itself, within that.
+            if policy == Policy::Forever {
+                prepared.map_err(|error| error.failure)?;
+            }
+        }
         let worker = Worker {
             id,
             cycle: Cycle::new(
                 Arc::clone(secret),
-                stores_of(secret, stores)?,
+                stores,
                 Arc::clone(&self.proofs),
                 preview,
             ),
@@ -100,6 +111,7 @@ impl Crew {
             trace: None,
             clock: Arc::clone(&self.clock),
             events: self.events.clone(),
+            told: None,
             stack: None,
         };
         let handle = worker.spawn().map_err(|error| {
@@ -143,6 +155,13 @@ impl Crew {
         }
     }
 
+    /// Tells everybody to look at the clock.
+    pub(super) fn look_all(&self) {
+        for member in self.working.values() {
+            member.handle.look();
+        }
+    }
+
     /// A worker's thread has ended; whether it had been told to.
     pub(super) fn ended(&mut self, id: u64) -> bool {
         let told = self.leaving.remove(id);
@@ -178,14 +197,10 @@ impl Crew {
         })
     }
 
-    /// What the secret's worker is doing.
-    pub(super) fn pulse(&self, name: &str) -> Option<&Pulse> {
-        self.working.get(name).map(|member| &*member.handle.pulse)
-    }
-
-    /// Whether the secret's worker is past its deadline.
-    pub(super) fn is_late(&self, name: &str, now: Tick) -> bool {
-        self.pulse(name).is_some_and(|pulse| pulse.is_late(now))
+    /// When what the secret's worker is at should end; `None` while it rests. What it begins from now on
+    /// has [`DISK_TIME`](super::cycle::DISK_TIME) at least.
+    pub(super) fn deadline(&self, name: &str) -> Option<Tick> {
+        self.working.get(name)?.handle.pulse.deadline()
     }
 }
 
@@ -305,7 +320,7 @@ fn budget(secret: &Secret, plan: &Plan) -> Duration {
                 .stores
                 .iter()
                 .find(|store| store.name == source.session.store)?;
-            Some(store.timeout * 3)
+            Some(longest_fetch(store.timeout, plan.secrets.len()))
         })
         .sum::<Duration>()
         + SLACK
@@ -372,7 +387,8 @@ mod tests {
             old_until: None,
             trace: None,
             clock: Arc::new(clock),
-            events: crossbeam_channel::unbounded().0,
+            events: super::super::event::Mailbox::new().0,
+            told: None,
             stack: None,
         }
         .spawn()
@@ -397,6 +413,24 @@ mod tests {
         assert_eq!(waits(&leaving, "old", &["/s/a"]), 0);
         assert!(leaving.remove(2));
         assert!(leaving.at.is_empty() && leaving.within.is_empty() && leaving.by_name.is_empty());
+    }
+
+    #[test]
+    fn a_cycle_is_not_called_stalled_while_each_of_its_fetches_may_still_succeed() {
+        let text = "secretStore: { address: 'http://127.0.0.1:1', authMethod: none, timeout: 30s }\n\
+                    secrets: [{ name: a, sources: { x: { key: x }, y: { key: y } },\n\
+                    files: [{ path: /s/a, field: x.v }] }]\n";
+        let environment = crate::config::Environment::default();
+        let plan = crate::plan::load_text(
+            "c.yaml".as_ref(),
+            text.to_owned(),
+            &environment,
+            crate::plan::Purpose::Run,
+        )
+        .unwrap();
+        let fetch = longest_fetch(Duration::from_secs(30), 1);
+        let budget = budget(&plan.secrets[0], &plan);
+        assert!(budget >= fetch * 2 + SLACK, "{budget:?}");
     }
 
     #[test]

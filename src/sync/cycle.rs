@@ -20,6 +20,10 @@ use crate::store::{Fetched, Store, StoreError};
 /// Rendering one secret's files may take this long.
 const RENDER_TIME: Duration = Duration::from_secs(10);
 
+/// Proving that files can be written, and writing them, may take this long each before the secret counts as stalled:
+/// a file system that hangs ends by itself never. No deadline of a worker is nearer when it is set.
+pub(super) const DISK_TIME: Duration = Duration::from_secs(20);
+
 /// A leased credential is replaced before this part of its life is over.
 const LEASE_SHARE: f64 = 0.9;
 
@@ -136,8 +140,10 @@ impl Cycle {
     ) -> Result<Done, Trouble> {
         let mut done = Done::default();
         if self.preview.is_none() && !self.proved {
-            done.warnings
-                .extend(step("prove", |_| self.writer.prove())?);
+            let proved = pulse.within(clock.now() + DISK_TIME, || {
+                step("prove", |_| self.writer.prove())
+            });
+            done.warnings.extend(proved?);
             self.proved = true;
         }
         let data = self.fetch(clock, stop, &mut done)?;
@@ -154,10 +160,12 @@ impl Cycle {
         if !pulse.writing() {
             return Err(stopped());
         }
-        let committed = step("commit", |span| {
-            let committed = self.writer.commit(&files)?;
-            tell_files(span, committed.written.len(), committed.unchanged);
-            Ok::<_, WriteError>(committed)
+        let committed = pulse.within(clock.now() + DISK_TIME, || {
+            step("commit", |span| {
+                let committed = self.writer.commit(&files)?;
+                tell_files(span, committed.written.len(), committed.unchanged);
+                Ok::<_, WriteError>(committed)
+            })
         })?;
         done.written = committed.written;
         done.unchanged = committed.unchanged;

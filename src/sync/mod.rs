@@ -18,6 +18,7 @@ mod once;
 mod outlook;
 mod pulse;
 mod schedule;
+mod showing;
 mod signals;
 mod stack;
 mod state;

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, select, unbounded};
 
 use super::crew::{Crew, close_time};
 use super::cycle::Preview;
-use super::event::{Event, Report};
+use super::event::{Event, Mailbox, Report};
 use super::futexes;
 use super::narrator::{Narrator, notices};
 use super::schedule::Reason;
@@ -46,7 +46,7 @@ pub fn once(
     signals: &Receiver<Signal>,
     policy: OncePolicy,
 ) -> OnceOutcome {
-    let (sender, events) = unbounded();
+    let (post, mailbox) = Mailbox::new();
     let (store_sender, store_events) = unbounded();
     let mode = if policy.dry_run {
         Mode::Look
@@ -59,18 +59,20 @@ pub fn once(
     stores.apply(plan);
     let mut pass = Pass {
         clock: &**clock,
-        crew: Crew::new(Arc::clone(clock), Arc::clone(daemon), sender),
+        crew: Crew::new(Arc::clone(clock), Arc::clone(daemon), post),
         state: State::new(plan, clock.now(), clock.wall()),
         narrator: Narrator::new(plan),
+        mailbox,
         open: 0,
         outcome: OnceOutcome::default(),
     };
     futexes::make_room(plan.secrets.len());
     pass.start(plan, &stores, policy, until);
     while pass.open > 0 {
-        let alarm = clock.alarm(until);
+        let now = clock.now();
+        let alarm = clock.alarm(pass.mailbox.wait_until(now, until));
         select! {
-            recv(events) -> event => if let Ok(event) = event { pass.event(&event) },
+            recv(pass.mailbox.bell(now)) -> _ => pass.hear(),
             recv(store_events) -> event => if let Ok(event) = event {
                 pass.narrator.store(&event, clock.now());
             },
@@ -78,7 +80,7 @@ pub fn once(
             recv(alarm) -> _ => if clock.now() >= until { break },
         }
     }
-    pass.leave(&events);
+    pass.leave();
     for event in store_events.try_iter() {
         pass.narrator.store(&event, clock.now());
     }
@@ -93,6 +95,7 @@ struct Pass<'a> {
     crew: Crew,
     state: State,
     narrator: Narrator,
+    mailbox: Mailbox,
     /// Secrets without a final word.
     open: usize,
     outcome: OnceOutcome,
@@ -123,6 +126,13 @@ impl Pass<'_> {
         }
     }
 
+    fn hear(&mut self) {
+        self.mailbox.rung(self.clock.now());
+        for event in self.mailbox.take() {
+            self.event(&event);
+        }
+    }
+
     fn event(&mut self, event: &Event) {
         if matches!(event.report, Report::Ended) {
             self.crew.ended(event.worker);
@@ -135,12 +145,12 @@ impl Pass<'_> {
             let _about = trace::about(event.trace);
             self.narrator.report(known, &event.report, now);
         }
-        known.fold(&event.report, now, wall);
+        let name = known.secret.name.clone();
+        self.state.fold(event.worker, &event.report, now, wall);
         match &event.report {
             Report::Synced { preview, .. } => {
                 self.open -= 1;
                 if let Some(lines) = preview {
-                    let name = known.secret.name.clone();
                     self.outcome.preview.push((name, lines.clone()));
                 }
             }
@@ -150,13 +160,17 @@ impl Pass<'_> {
     }
 
     /// Lets writes that have begun finish.
-    fn leave(&mut self, events: &Receiver<Event>) {
+    fn leave(&mut self) {
         let began = self.clock.now();
         self.crew.stop_all();
-        while let Some(look_at) = self.crew.leaves_until(began, self.clock.now()) {
-            let alarm = self.clock.alarm(look_at);
+        loop {
+            let now = self.clock.now();
+            let Some(look_at) = self.crew.leaves_until(began, now) else {
+                break;
+            };
+            let alarm = self.clock.alarm(self.mailbox.wait_until(now, look_at));
             select! {
-                recv(events) -> event => if let Ok(event) = event { self.event(&event) },
+                recv(self.mailbox.bell(now)) -> _ => self.hear(),
                 recv(alarm) -> _ => {}
             }
         }

@@ -158,9 +158,9 @@ impl Outlook {
         self.details.describe(&daemon, secrets);
     }
 
-    /// An attempt of a secret has ended, for `explain`.
-    pub fn attempt(&mut self, name: &str, attempt: &Attempt) {
-        self.details.attempt(name, attempt);
+    /// An attempt of a secret has ended, for `explain`; a calm one can wait.
+    pub fn attempt(&mut self, name: &str, attempt: &Attempt, is_calm: bool) {
+        self.details.attempt(name, attempt, is_calm);
     }
 
     /// Tells systemd once that the daemon is ready: when the status file says so too, for whoever

@@ -22,7 +22,7 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     phase: AtomicU8,
-    /// Nanoseconds on the clock by which the cycle should have ended; 0 while idle.
+    /// Nanoseconds on the clock by which the cycle, or its step, should have ended; 0 while idle.
     deadline: AtomicU64,
 }
 
@@ -36,6 +36,15 @@ impl Pulse {
     pub(super) fn waiting(&self, deadline: Tick) {
         let nanos = u64::try_from(deadline.since_start().as_nanos()).unwrap_or(u64::MAX);
         self.deadline.store(nanos, Ordering::Relaxed);
+    }
+
+    /// A step that should end by `deadline`, whatever time its cycle has.
+    pub(super) fn within<T>(&self, deadline: Tick, step: impl FnOnce() -> T) -> T {
+        let whole = self.deadline.load(Ordering::Relaxed);
+        self.waiting(deadline);
+        let result = step();
+        self.deadline.store(whole, Ordering::Relaxed);
+        result
     }
 
     /// A cycle begins that should end by `deadline`; `false` when closed.
@@ -79,12 +88,12 @@ impl Pulse {
         }
     }
 
-    /// Whether its cycle should have ended before `now`.
+    /// When its cycle should have ended; `None` while it is idle.
     #[must_use]
-    pub(super) fn is_late(&self, now: Tick) -> bool {
+    pub(super) fn deadline(&self) -> Option<Tick> {
         match self.deadline.load(Ordering::Relaxed) {
-            0 => false,
-            nanos => now > Tick::from_start(Duration::from_nanos(nanos)),
+            0 => None,
+            nanos => Some(Tick::from_start(Duration::from_nanos(nanos))),
         }
     }
 
@@ -118,14 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cycle_past_its_deadline_is_late() {
+    fn a_cycle_has_a_deadline_until_it_ends() {
         let pulse = Pulse::default();
-        let at = |secs| Tick::from_start(Duration::from_secs(secs));
-        assert!(!pulse.is_late(at(9)));
-        assert!(pulse.fetching(at(10)));
-        assert!(!pulse.is_late(at(10)));
-        assert!(pulse.is_late(at(11)));
+        let at = Tick::from_start(Duration::from_secs(10));
+        assert_eq!(pulse.deadline(), None);
+        assert!(pulse.fetching(at));
+        assert_eq!(pulse.deadline(), Some(at));
         pulse.idle();
-        assert!(!pulse.is_late(at(11)));
+        assert_eq!(pulse.deadline(), None);
     }
 }

@@ -2,46 +2,47 @@
 //! watch, workers' and stores' events and its timer. It never waits for the network or for a
 //! secret's files.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+mod reload;
+mod turn;
 
 use crossbeam_channel::{Receiver, never, select, unbounded};
 use log::{error, info};
 
 use super::crew::{Crew, close_time};
-use super::event::{Event, Report};
+use super::event::{Event, Mailbox, Report};
 use super::facts::facts;
 use super::futexes;
 use super::narrator::{Narrator, expectations, notices};
 use super::outlook::Outlook;
 use super::schedule::Reason;
+use super::showing::{Change, Showing};
 use super::signals::Signal;
-use super::state::{Standing, State, stalled};
+use super::state::{Standing, State};
 use super::watch::{Watch, Watched};
 use super::worker::{Policy, defect};
 use crate::clock::{Clock, Tick};
 use crate::config::Environment;
 use crate::failure::Failure;
 use crate::observe::{Metrics, trace};
-use crate::plan::{self, Daemon, Plan, Purpose, SessionKey};
+use crate::plan::{Daemon, Plan};
 use crate::sandbox::Sandbox;
 use crate::store::{Mode, StoreEvent, StoreStatus, Stores};
 
 /// The loop turns at least this often: it looks after stalled workers, staleness, the watchdog.
 const TURN: Duration = Duration::from_secs(1);
 
+/// Whoever is awake so shortly before the turn does what it does now, and one that is awaited so shortly after
+/// it has it wait: each time that a thread wakes costs more than what the loop does then.
+const ALIGN: Duration = Duration::from_millis(100);
+
 /// A loop that has not turned for this long was asleep with the machine, and so were the workers:
 /// for as long again nobody is called stalled, since whatever was under way has to end first.
 const SLEPT: Duration = Duration::from_secs(5);
-
-/// A changing state is shown at most this often; a large one less often, since all of it is made
-/// anew each time. Where no secret stands otherwise than before, but for times and versions, the longest
-/// will do: the status file is not written more often.
-const SHOW: Duration = Duration::from_millis(50);
-const SHOW_EACH: Duration = Duration::from_micros(100);
-const SHOW_MOST: Duration = Duration::from_secs(1);
 
 /// A thread that could not be started is tried again after this time.
 const START_AGAIN: Duration = Duration::from_secs(10);
@@ -85,7 +86,7 @@ pub struct Supervisor {
     stores: Stores,
     store_events: Receiver<StoreEvent>,
     crew: Crew,
-    events: Receiver<Event>,
+    mailbox: Mailbox,
     state: State,
     narrator: Narrator,
     /// Secrets whose thread could not be started, by index, and when to try again.
@@ -95,11 +96,11 @@ pub struct Supervisor {
     /// The last turn, and the last that came late.
     turned: Tick,
     woken: Tick,
-    /// The state changed and is to be shown.
-    changed_since: Option<Tick>,
-    /// It is more than times and versions.
-    is_news: bool,
-    shown: Tick,
+    /// When somebody can have stalled.
+    look_at: Tick,
+    /// For how long the machine was suspended before the workers were told so last.
+    slept: Duration,
+    showing: Showing,
     /// The stores as they were shown.
     shown_stores: Vec<StoreStatus>,
     /// They stood otherwise at the last turn.
@@ -110,7 +111,7 @@ impl Supervisor {
     /// Makes the stores and the state; starts nobody yet.
     #[must_use]
     pub fn new(start: Start) -> Self {
-        let (event_sender, events) = unbounded();
+        let (post, mailbox) = Mailbox::new();
         let (store_sender, store_events) = unbounded();
         let now = start.clock.now();
         let mut stores = Stores::new(
@@ -123,21 +124,17 @@ impl Supervisor {
         Self {
             stores,
             store_events,
-            crew: Crew::new(
-                Arc::clone(&start.clock),
-                Arc::clone(&start.daemon),
-                event_sender,
-            ),
-            events,
+            crew: Crew::new(Arc::clone(&start.clock), Arc::clone(&start.daemon), post),
+            mailbox,
             state: State::new(&start.plan, now, start.clock.wall()),
             narrator: Narrator::new(&start.plan),
             unstarted: HashMap::new(),
             to_retire: false,
             turned: now,
             woken: Tick::default(),
-            changed_since: Some(now),
-            is_news: true,
-            shown: Tick::default(),
+            look_at: Tick::default(),
+            slept: start.clock.slept(),
+            showing: Showing::default(),
             shown_stores: Vec::new(),
             differs: false,
             file: start.file,
@@ -167,15 +164,14 @@ impl Supervisor {
         let mut turn = self.clock.now();
         loop {
             let now = self.clock.now();
-            turn = self.outlook.next_turn().map_or(turn, |at| turn.min(at));
-            if now >= turn {
+            let beat = self.outlook.next_turn();
+            if now + ALIGN >= turn || beat.is_some_and(|at| now >= at) {
                 self.turn(now);
                 turn = now + TURN;
             }
             self.show(now);
-            let next = self
-                .changed_since
-                .map_or(turn, |_| turn.min(self.shown + self.show_every()));
+            let next = self.next(now, turn);
+            let bell = self.mailbox.bell(now);
             let alarm = self.clock.alarm(next);
             let (signals, changed) = (self.signals.clone(), self.changed.clone());
             select! {
@@ -196,7 +192,10 @@ impl Supervisor {
                         self.changed = never();
                     }
                 },
-                recv(self.events) -> event => if let Ok(event) = event { self.event(&event) },
+                recv(bell) -> _ => {
+                    self.mailbox.rung(self.clock.now());
+                    self.hear();
+                }
                 recv(self.store_events) -> event => if let Ok(event) = event {
                     self.store_event(&event);
                 },
@@ -206,69 +205,27 @@ impl Supervisor {
         self.stop();
     }
 
+    /// When the loop goes on at the latest.
+    fn next(&self, now: Tick, turn: Tick) -> Tick {
+        let show = self.showing.next(self.plan.secrets.len());
+        let next = match show {
+            Some(show) if show < turn + ALIGN => show,
+            _ => turn,
+        };
+        let beat = self.outlook.next_turn();
+        let next = beat.map_or(next, |beat| next.min(beat));
+        self.mailbox.wait_until(now, next)
+    }
+
+    /// Takes up what workers have told.
+    fn hear(&mut self) {
+        for event in self.mailbox.take() {
+            self.event(&event);
+        }
+    }
+
     fn metrics(&self) -> &Metrics {
         self.outlook.metrics()
-    }
-
-    /// What is done once a second whatever happens.
-    fn turn(&mut self, now: Tick) {
-        self.narrator.turn(Some(now));
-        self.look_after_workers(now);
-        let due: Vec<_> = self
-            .unstarted
-            .iter()
-            .filter(|(_, at)| now >= **at)
-            .map(|(index, _)| *index)
-            .collect();
-        for index in due {
-            self.start_worker(index);
-        }
-        for known in self.state.secrets_mut() {
-            if let Some(stale) = known.stale_news(now) {
-                self.outlook.metrics().stale(&known.labels, stale);
-            }
-        }
-        let stores = self.stores.status();
-        self.show_stores(&stores);
-        let noticed = self.outlook.turn(now);
-        // A token is renewed, and requests queue, without an event. What has passed by the next turn is
-        // not worth another document.
-        let differed = std::mem::replace(&mut self.differs, stores != self.shown_stores);
-        // A lease on disk ends without an event.
-        if noticed
-            || (differed && self.differs)
-            || self.state.is_ready(now) != self.outlook.shows_ready()
-        {
-            self.news(now);
-        }
-    }
-
-    fn look_after_workers(&mut self, now: Tick) {
-        if now.since(self.turned) >= SLEPT {
-            self.woken = now;
-        }
-        self.turned = now;
-        let just_woken = now.since(self.woken) < SLEPT;
-        let mut news = false;
-        for known in self.state.secrets_mut() {
-            let is_late = self.crew.is_late(&known.secret.name, now);
-            let failure = (is_late && !just_woken).then(|| stalled(&known.secret));
-            if let Some(failure) = failure
-                && known.stall(failure.clone())
-            {
-                self.narrator.failed(known, &failure, 0, None, now);
-                self.outlook
-                    .metrics()
-                    .failed(&known.labels, failure.error_type);
-                news = true;
-            } else if !is_late && known.unstall() {
-                self.narrator.goes_on(known);
-                news = true;
-            }
-        }
-        if news {
-            self.news(now);
-        }
     }
 
     fn start_worker(&mut self, index: usize) {
@@ -297,11 +254,11 @@ impl Supervisor {
                 .failed(&known.labels, failure.error_type);
             known.fail(failure, Some(next), Reason::Thread, 1);
         }
-        self.news(now);
+        self.showing.note(Change::News);
     }
 
     fn event(&mut self, event: &Event) {
-        let now = self.clock.now();
+        let now = event.at;
         if matches!(event.report, Report::Ended) {
             let told = self.crew.ended(event.worker);
             if let (false, Some(index)) = (told, self.state.index_of(event.worker)) {
@@ -312,7 +269,9 @@ impl Supervisor {
                 self.stores.retire();
             }
         }
+        let heard = self.clock.now().since(now);
         let wall = self.clock.wall();
+        let wall = wall.checked_sub(heard).unwrap_or(wall);
         let Some(known) = self.state.by_worker(event.worker) else {
             return;
         };
@@ -347,18 +306,16 @@ impl Supervisor {
         let attempt = known.attempt(&event.report, &stores, now, wall);
         let goes_on_well = known.standing == Standing::InSync
             && matches!(event.report, Report::Synced { expires: None, .. });
-        known.fold(&event.report, now, wall);
+        self.showing.note(match (event.is_calm, goes_on_well) {
+            (true, true) => Change::Times,
+            (false, true) => Change::Content,
+            (_, false) => Change::News,
+        });
         if let Some(attempt) = attempt {
-            self.outlook.attempt(&known.labels.secret, &attempt);
+            let name = &known.labels.secret;
+            self.outlook.attempt(name, &attempt, event.is_calm);
         }
-        self.changed_since.get_or_insert(now);
-        self.is_news |= !goes_on_well;
-    }
-
-    /// The state is another, and is to be shown soon.
-    fn news(&mut self, now: Tick) {
-        self.changed_since.get_or_insert(now);
-        self.is_news = true;
+        self.state.fold(event.worker, &event.report, now, wall);
     }
 
     fn store_event(&mut self, event: &StoreEvent) {
@@ -370,162 +327,7 @@ impl Supervisor {
         {
             self.metrics().breaker(store, state.gauge());
         }
-        self.news(now);
-    }
-
-    fn show_stores(&self, stores: &[StoreStatus]) {
-        for store in stores {
-            self.metrics().breaker(&store.name, store.breaker.gauge());
-        }
-        let sessions = stores.iter().flat_map(|store| &store.sessions);
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        self.metrics()
-            .token_expiries(sessions.filter_map(|session| {
-                let SessionKey {
-                    store, credentials, ..
-                } = &session.key;
-                // A server may say any number: beyond the calendar is never.
-                let expires = wall.checked_add(session.expires?.since(now))?;
-                Some((&**store, &**credentials, expires))
-            }));
-    }
-
-    fn show_every(&self) -> Duration {
-        if !self.is_news {
-            return SHOW_MOST;
-        }
-        let secrets = u32::try_from(self.plan.secrets.len()).unwrap_or(u32::MAX);
-        SHOW_EACH.saturating_mul(secrets).clamp(SHOW, SHOW_MOST)
-    }
-
-    /// Shows the state where it has changed, not too often.
-    fn show(&mut self, now: Tick) {
-        if self.changed_since.is_none() || now.since(self.shown) < self.show_every() {
-            return;
-        }
-        self.changed_since = None;
-        self.is_news = false;
-        self.shown = now;
-        let stores = self.stores.status();
-        self.show_stores(&stores);
-        let (configured, synced) = self.state.counts();
-        self.metrics().secrets(configured, synced);
-        self.state.set_notices(self.outlook.notices());
-        let document = self.state.document(&stores, now, self.clock.wall());
-        self.shown_stores = stores;
-        self.differs = false;
-        self.outlook.show(document, now);
-    }
-
-    fn refresh(&self) {
-        info!(target: "sync", secrets = self.plan.secrets.len(); "asked to refresh everything now");
-        self.crew.refresh_all();
-    }
-
-    fn follow(&self) {
-        let mut files = self.stores.followed_files();
-        if self.daemon.watch_config {
-            files.push(self.file.clone());
-        }
-        self.watch.follow(files);
-    }
-
-    fn files_changed(&mut self, files: &[PathBuf]) {
-        self.stores.files_changed(files);
-        if self.daemon.watch_config && files.contains(&self.file) {
-            info!(target: "config", path = display(&self.file); "the configuration file changed");
-            self.reload();
-        }
-    }
-
-    /// A reload by signal: those that came meanwhile are the same one. `true`: a stop was among
-    /// them.
-    fn reload_asked(&mut self, signals: &Receiver<Signal>) -> bool {
-        let mut refresh = false;
-        for signal in signals.try_iter() {
-            match signal {
-                Signal::Reload => {}
-                Signal::Refresh => refresh = true,
-                Signal::Stop => return true,
-            }
-        }
-        self.reload();
-        if refresh {
-            self.refresh();
-        }
-        false
-    }
-
-    /// Takes up the configuration as it is now, or says why not and goes on with the one it has.
-    fn reload(&mut self) {
-        let now = self.clock.now();
-        self.outlook.reloading();
-        match plan::load(&self.file, &self.environment, Purpose::Run) {
-            Ok(plan) => {
-                let sandbox = self.sandbox.as_ref();
-                match sandbox.and_then(|sandbox| sandbox.refuses(&plan, &self.daemon)) {
-                    None => self.take_up(plan),
-                    Some(why) => self.refuse(&why),
-                }
-            }
-            Err(problems) => self.refuse(problems.to_string().trim_end()),
-        }
-        self.outlook.reloaded();
-        self.news(now);
-    }
-
-    fn refuse(&mut self, why: &str) {
-        error!(target: "config", path = display(&self.file), error = why;
-            "the new configuration was refused; the old one goes on");
-        self.metrics().reloaded(None);
-        self.state.refuse(why.to_owned());
-    }
-
-    fn take_up(&mut self, plan: Plan) {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let diff = plan::diff(&self.plan, &plan);
-        self.stores.apply(&plan);
-        // Before the first login reads them: no change after that is missed.
-        self.follow();
-        for name in diff.removed.iter().chain(&diff.changed) {
-            self.crew.stop(name);
-        }
-        let unchanged: HashSet<String> = diff.unchanged.iter().cloned().collect();
-        for labels in self.state.apply(&plan, &unchanged, now, wall) {
-            self.metrics().forget_secret(&labels);
-        }
-        for store in &self.plan.stores {
-            if plan.stores.iter().all(|new| new.name != store.name) {
-                self.metrics().forget_store(&store.name);
-            }
-        }
-        self.narrator.retain(&plan);
-        self.outlook.describe(&self.file, &facts(&plan));
-        self.plan = plan;
-        self.unstarted.clear();
-        self.crew.forget_proofs();
-        futexes::make_room(self.plan.secrets.len());
-        for index in 0..self.plan.secrets.len() {
-            if self
-                .state
-                .secrets()
-                .get(index)
-                .is_some_and(|known| known.worker.is_none())
-            {
-                self.start_worker(index);
-            }
-        }
-        self.to_retire = true;
-        if self.crew.nobody_leaves() {
-            self.to_retire = false;
-            self.stores.retire();
-        }
-        notices(&self.plan.notices);
-        expectations(&self.plan);
-        info!(target: "config", path = display(&self.file), added = diff.added.len(),
-            removed = diff.removed.len(), changed = diff.changed.len(),
-            unchanged = diff.unchanged.len(); "the new configuration is taken up");
-        self.metrics().reloaded(Some(wall));
+        self.showing.note(Change::News);
     }
 
     /// No new work; what is being written is finished; tokens are given back.
@@ -534,10 +336,16 @@ impl Supervisor {
         self.outlook.stopping();
         let began = self.clock.now();
         self.crew.stop_all();
-        while let Some(look_at) = self.crew.leaves_until(began, self.clock.now()) {
-            let alarm = self.clock.alarm(look_at);
+        loop {
+            let now = self.clock.now();
+            self.hear();
+            let Some(look_at) = self.crew.leaves_until(began, now) else {
+                break;
+            };
+            let bell = self.mailbox.bell(now);
+            let alarm = self.clock.alarm(self.mailbox.wait_until(now, look_at));
             select! {
-                recv(self.events) -> event => if let Ok(event) = event { self.event(&event) },
+                recv(bell) -> _ => self.mailbox.rung(self.clock.now()),
                 recv(alarm) -> _ => {}
             }
         }

@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 use super::cycle::{Cycle, Done, Trouble};
-use super::event::{Event, Report};
+use super::event::{Event, Post, Report};
 use super::pulse::Pulse;
 use super::schedule::{Backoff, Pacing, Reason};
 use super::stack::Stack;
@@ -28,11 +29,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(300);
 /// Who sleeps for so long gives its stack back: to have its pages again takes some microseconds.
 const LONG_SLEEP: Duration = Duration::from_secs(60);
 
-/// What a worker can be told while it waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    /// Fetch now.
-    Refresh,
+/// Where a worker is told something while it waits: to look at the clock, and at whether it is to fetch
+/// now. However often it is told meanwhile, it looks once.
+struct Inbox {
+    bell: Receiver<()>,
+    is_to_fetch: Arc<AtomicBool>,
 }
 
 /// How long a worker goes on.
@@ -67,7 +68,9 @@ pub(super) struct Worker {
     /// Time and chance.
     pub(super) clock: Arc<dyn Clock>,
     /// Whom to tell.
-    pub(super) events: Sender<Event>,
+    pub(super) events: Post,
+    /// Where it has told of a success last: of which version.
+    pub(super) told: Option<Option<u64>>,
     /// Its thread's, once that runs.
     pub(super) stack: Option<Stack>,
 }
@@ -79,7 +82,8 @@ pub(super) struct WorkerHandle {
     pub(super) id: u64,
     /// What it is doing.
     pub(super) pulse: Arc<Pulse>,
-    commands: Sender<Command>,
+    bell: Sender<()>,
+    is_to_fetch: Arc<AtomicBool>,
     stop: StopSource,
     gone: Receiver<Infallible>,
 }
@@ -98,7 +102,13 @@ impl WorkerHandle {
 
     /// Tells it to fetch now; one such command is enough.
     pub(super) fn refresh(&self) {
-        let _ = self.commands.try_send(Command::Refresh);
+        self.is_to_fetch.store(true, Ordering::SeqCst);
+        self.look();
+    }
+
+    /// Tells it to look at the clock: the machine was suspended, which its alarm does not know.
+    pub(super) fn look(&self) {
+        let _ = self.bell.try_send(());
     }
 
     /// Closes when its thread has ended.
@@ -116,13 +126,18 @@ impl Worker {
     /// When the system refuses a thread.
     pub(super) fn spawn(self) -> io::Result<WorkerHandle> {
         let (stop_source, stop) = Stop::new();
-        let (commands, inbox) = bounded(1);
+        let (bell, rung) = bounded(1);
+        let inbox = Inbox {
+            bell: rung,
+            is_to_fetch: Arc::default(),
+        };
         let (alive, gone) = bounded::<Infallible>(0);
         let pulse = Arc::new(Pulse::default());
         let handle = WorkerHandle {
             id: self.id,
             pulse: Arc::clone(&pulse),
-            commands,
+            bell,
+            is_to_fetch: Arc::clone(&inbox.is_to_fetch),
             stop: stop_source,
             gone,
         };
@@ -130,21 +145,23 @@ impl Worker {
             .name(self.cycle.secret().name.clone())
             .stack_size(STACK)
             .spawn(move || {
-                let ended = Event {
-                    worker: self.id,
-                    report: Report::Ended,
-                    trace: None,
-                };
-                let events = self.events.clone();
+                let (worker, events) = (self.id, self.events.clone());
+                let clock = Arc::clone(&self.clock);
                 // A defect outside a cycle (those are caught there) still ends with a word.
                 let _ = catch_unwind(AssertUnwindSafe(|| self.run(&inbox, &stop, &pulse)));
                 drop(alive);
-                let _ = events.send(ended);
+                events.tell(Event {
+                    worker,
+                    at: clock.now(),
+                    is_calm: false,
+                    report: Report::Ended,
+                    trace: None,
+                });
             })?;
         Ok(handle)
     }
 
-    fn run(mut self, inbox: &Receiver<Command>, stop: &Stop, pulse: &Pulse) {
+    fn run(mut self, inbox: &Inbox, stop: &Stop, pulse: &Pulse) {
         self.stack = Some(Stack::of_this_thread(STACK));
         // One that hangs in its write makes this one late, and seen to be.
         pulse.waiting(self.clock.now() + self.budget);
@@ -204,7 +221,7 @@ impl Worker {
         done: Done,
         took: Duration,
         backoff: &mut Backoff,
-        inbox: &Receiver<Command>,
+        inbox: &Inbox,
         stop: &Stop,
         pulse: &Pulse,
     ) -> bool {
@@ -268,7 +285,7 @@ impl Worker {
         trouble: Trouble,
         took: Duration,
         backoff: &mut Backoff,
-        inbox: &Receiver<Command>,
+        inbox: &Inbox,
         stop: &Stop,
     ) -> bool {
         let Trouble { failure, wake } = trouble;
@@ -308,7 +325,7 @@ impl Worker {
         &self,
         until: Option<Tick>,
         wake: Option<Receiver<Infallible>>,
-        inbox: &Receiver<Command>,
+        inbox: &Inbox,
         stop: &Stop,
     ) -> bool {
         let woken = wake.unwrap_or_else(never);
@@ -318,14 +335,23 @@ impl Worker {
             stack.release();
         }
         loop {
-            let alarm = match until {
-                Some(at) if self.clock.now() >= at => return !stop.is_stopped(),
-                Some(at) => self.clock.alarm(at),
-                None => never(),
+            let alarm = match (until, self.policy) {
+                (Some(at), _) if self.clock.now() >= at => return !stop.is_stopped(),
+                (Some(at), Policy::Forever) => self.clock.far_alarm(at),
+                // Nobody tells it that the machine was suspended.
+                (Some(at), Policy::Once(_)) => self.clock.alarm(at),
+                (None, _) => never(),
             };
             select! {
                 recv(stop.receiver()) -> _ => return false,
-                recv(inbox) -> command => return command.is_ok(),
+                recv(inbox.bell) -> rung => {
+                    if rung.is_err() {
+                        return false;
+                    }
+                    if inbox.is_to_fetch.swap(false, Ordering::SeqCst) {
+                        return true;
+                    }
+                }
                 recv(woken) -> _ => {
                     let splay = self.clock.jitter(self.splay, 0.0, 1.0);
                     return pause(&*self.clock, stop, self.clock.now() + splay);
@@ -335,9 +361,15 @@ impl Worker {
         }
     }
 
-    fn tell(&self, report: Report) {
-        let _ = self.events.send(Event {
+    fn tell(&mut self, report: Report) {
+        let before = std::mem::replace(&mut self.told, report.success());
+        // One that was past its deadline was seen to be.
+        let in_time = matches!(&report, Report::Synced { took, .. } if *took < self.budget);
+        let as_before = before.is_some() && before == self.told;
+        self.events.tell(Event {
             worker: self.id,
+            at: self.clock.now(),
+            is_calm: as_before && in_time && report.is_quiet(),
             report,
             trace: self.trace,
         });
@@ -355,325 +387,4 @@ pub(super) fn defect() -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-    use crate::plan::{Interval, KvVersion, Layout, Secret, SessionKey, Source};
-    use crate::secret::Fields;
-    use crate::store::{Fetched, Store, StoreError};
-    use crossbeam_channel::unbounded;
-    use std::sync::Mutex;
-
-    type Answer = Box<dyn Fn() -> Result<Fetched, StoreError> + Send>;
-
-    /// Gives one scripted answer after another; the last one for ever.
-    struct Script(Mutex<Vec<Answer>>, Mutex<usize>);
-
-    impl Store for Script {
-        fn fetch(&self, _: &Source, _: &Stop) -> Result<Fetched, StoreError> {
-            *self.1.lock().unwrap() += 1;
-            let mut answers = self.0.lock().unwrap_or_else(|p| p.into_inner());
-            let answer = if answers.len() > 1 {
-                answers.remove(0)
-            } else {
-                let last = answers.pop().unwrap();
-                let result = last();
-                answers.push(last);
-                return result;
-            };
-            drop(answers);
-            answer()
-        }
-    }
-
-    fn good() -> Answer {
-        Box::new(|| {
-            Ok(Fetched {
-                fields: Fields::default(),
-                version: Some(3),
-                ttl: None,
-                leased: false,
-            })
-        })
-    }
-
-    fn bad(error_type: ErrorType, retry: Retry) -> Answer {
-        Box::new(move || Err(StoreError::new(error_type, retry, "no")))
-    }
-
-    struct Bench {
-        clock: ManualClock,
-        events: Receiver<Event>,
-        handle: WorkerHandle,
-        store: Arc<Script>,
-    }
-
-    fn bench(policy: impl Fn(Tick) -> Policy, answers: Vec<Answer>) -> Bench {
-        bench_after(policy, answers, Vec::new())
-    }
-
-    fn bench_after(
-        policy: impl Fn(Tick) -> Policy,
-        answers: Vec<Answer>,
-        after: Vec<Receiver<Infallible>>,
-    ) -> Bench {
-        let clock = ManualClock::new();
-        clock.set_chance(1.0);
-        let (sender, events) = unbounded();
-        let store = Arc::new(Script(Mutex::new(answers), Mutex::new(0)));
-        let secret = Arc::new(Secret {
-            name: "a".into(),
-            sources: vec![Source {
-                alias: None,
-                session: SessionKey {
-                    store: "default".into(),
-                    credentials: "default".into(),
-                    namespace: String::new(),
-                },
-                namespace: String::new(),
-                mount: "secret".into(),
-                key: "a".into(),
-                kv: KvVersion::V2,
-                version: None,
-                metadata: false,
-            }],
-            interval: Interval::Every(Duration::from_secs(100)),
-            optional: false,
-            layout: Layout::Files,
-            outputs: Vec::new(),
-            max_file_bytes: 1024,
-        });
-        let interval = secret.interval;
-        let handle = Worker {
-            id: 1,
-            cycle: Cycle::new(
-                secret,
-                vec![Arc::clone(&store) as Arc<dyn Store>],
-                Arc::default(),
-                None,
-            ),
-            pacing: Pacing {
-                interval,
-                growth: crate::clock::Growth {
-                    initial: Duration::from_secs(1),
-                    max: Duration::from_secs(300),
-                    multiplier: 2.0,
-                },
-            },
-            policy: policy(clock.now()),
-            budget: Duration::from_secs(60),
-            splay: Duration::from_secs(1),
-            after,
-            old_until: None,
-            trace: None,
-            clock: Arc::new(clock.clone()),
-            events: sender,
-            stack: None,
-        }
-        .spawn()
-        .unwrap();
-        Bench {
-            clock,
-            events,
-            handle,
-            store,
-        }
-    }
-
-    impl Bench {
-        fn report(&self) -> Report {
-            let event = self.events.recv_timeout(Duration::from_secs(20)).unwrap();
-            assert_eq!(event.worker, 1);
-            event.report
-        }
-
-        /// The report, and how long after now the next try is.
-        fn next(&self) -> (Report, Option<u64>) {
-            let report = self.report();
-            let next = match &report {
-                Report::Synced { next, .. } | Report::Failed { next, .. } => *next,
-                Report::Ended => None,
-            };
-            let now = self.clock.now();
-            (report, next.map(|next| next.since(now).as_secs()))
-        }
-
-        fn pass(&self, secs: u64) {
-            self.clock.wait_for_sleepers(1);
-            self.clock.advance(Duration::from_secs(secs));
-        }
-
-        fn fetches(&self) -> usize {
-            *self.store.1.lock().unwrap()
-        }
-    }
-
-    fn forever(_: Tick) -> Policy {
-        Policy::Forever
-    }
-
-    #[test]
-    fn a_secret_is_fetched_again_at_its_interval_and_not_before() {
-        let bench = bench(forever, vec![good()]);
-        assert_eq!(bench.next().1, Some(100));
-        bench.pass(99);
-        bench.pass(1);
-        assert!(matches!(bench.report(), Report::Synced { .. }));
-        assert_eq!(bench.fetches(), 2);
-    }
-
-    #[test]
-    fn a_lease_is_replaced_before_its_end_and_a_hint_is_followed() {
-        let for_50 = |leased| -> Answer {
-            Box::new(move || {
-                Ok(Fetched {
-                    fields: Fields::default(),
-                    version: None,
-                    ttl: Some(Duration::from_secs(50)),
-                    leased,
-                })
-            })
-        };
-        let bench = bench(forever, vec![for_50(true), for_50(false)]);
-        assert_eq!(bench.next().1, Some(45));
-        bench.pass(45);
-        assert_eq!(bench.next().1, Some(50));
-    }
-
-    #[test]
-    fn a_retryable_failure_is_tried_again_with_growing_waits_until_it_is_over() {
-        let failing = || bad(ErrorType::Unavailable, Retry::Backoff(None));
-        let bench = bench(
-            forever,
-            vec![failing(), failing(), failing(), good(), failing()],
-        );
-        for wait in [1, 2, 4] {
-            assert_eq!(bench.next().1, Some(wait));
-            bench.pass(wait);
-        }
-        assert_eq!(bench.next().1, Some(100));
-        bench.pass(100);
-        let (report, wait) = bench.next();
-        assert!(matches!(report, Report::Failed { attempt: 1, .. }));
-        assert_eq!(wait, Some(1));
-    }
-
-    #[test]
-    fn a_permanent_failure_settles() {
-        let bench = bench(
-            forever,
-            vec![good(), bad(ErrorType::Denied, Retry::Settled)],
-        );
-        bench.report();
-        bench.pass(100);
-        assert_eq!(bench.next().1, Some(100));
-    }
-
-    #[test]
-    fn a_panic_is_a_failure_of_this_secret_that_passes() {
-        let bench = bench(forever, vec![Box::new(|| panic!("boom")), good()]);
-        let (report, wait) = bench.next();
-        let Report::Failed { failure, .. } = report else {
-            panic!("{report:?}")
-        };
-        assert_eq!(failure.error_type, ErrorType::Panic);
-        assert_eq!(wait, Some(1));
-        bench.pass(1);
-        assert!(matches!(bench.report(), Report::Synced { .. }));
-    }
-
-    #[test]
-    fn a_command_comes_before_the_time() {
-        let bench = bench(forever, vec![good()]);
-        bench.report();
-        bench.handle.refresh();
-        assert!(matches!(bench.report(), Report::Synced { .. }));
-    }
-
-    #[test]
-    fn the_call_of_its_store_wakes_it_within_the_splay() {
-        let (back, wake) = bounded::<Infallible>(0);
-        let away = Box::new(move || {
-            let mut error = StoreError::new(ErrorType::Unavailable, Retry::Backoff(None), "open");
-            error.wake = Some(wake.clone());
-            Err(error)
-        });
-        let bench = bench(forever, vec![away, good()]);
-        let (report, wait) = bench.next();
-        assert!(matches!(
-            report,
-            Report::Failed {
-                reason: Reason::Woken,
-                ..
-            }
-        ));
-        assert_eq!(wait, None, "it waits for the store, not for a time");
-        drop(back);
-        bench.clock.wait_for_sleepers(2);
-        bench.clock.advance(Duration::from_secs(1));
-        assert!(matches!(bench.report(), Report::Synced { .. }));
-    }
-
-    #[test]
-    fn one_that_waits_too_long_for_its_predecessor_is_late() {
-        let (before, gone) = bounded::<Infallible>(0);
-        let bench = bench_after(forever, vec![good()], vec![gone]);
-        let late = |secs| {
-            let at = bench.clock.now() + Duration::from_secs(secs);
-            bench.handle.pulse.is_late(at)
-        };
-        while !late(61) {
-            thread::yield_now();
-        }
-        assert!(!late(59));
-        drop(before);
-        assert!(matches!(bench.report(), Report::Synced { .. }));
-        assert!(!late(61), "now it rests");
-    }
-
-    #[test]
-    fn a_stop_ends_it_at_once_and_its_end_is_told() {
-        let mut bench = bench(forever, vec![good()]);
-        bench.report();
-        let gone = bench.handle.gone();
-        bench.handle.stop();
-        assert!(matches!(bench.report(), Report::Ended));
-        assert!(gone.recv_timeout(Duration::from_secs(20)).is_err());
-    }
-
-    #[test]
-    fn once_ends_with_success_or_with_what_is_final() {
-        let until = |now| Policy::Once(now + Duration::from_secs(60));
-        let ok = bench(until, vec![good()]);
-        assert!(matches!(ok.report(), Report::Synced { next: None, .. }));
-        assert!(matches!(ok.report(), Report::Ended));
-        let denied = bench(until, vec![bad(ErrorType::Denied, Retry::Settled)]);
-        assert!(matches!(
-            denied.report(),
-            Report::Failed { is_final: true, .. }
-        ));
-        assert!(matches!(denied.report(), Report::Ended));
-        assert_eq!(denied.fetches(), 1);
-    }
-
-    #[test]
-    fn once_tries_what_may_pass_until_its_time_is_over() {
-        let away = bad(ErrorType::Unavailable, Retry::Backoff(None));
-        let bench = bench(|now| Policy::Once(now + Duration::from_secs(2)), vec![away]);
-        let (report, wait) = bench.next();
-        assert!(matches!(
-            report,
-            Report::Failed {
-                is_final: false,
-                ..
-            }
-        ));
-        assert_eq!(wait, Some(1));
-        bench.pass(1);
-        let (report, _) = bench.next();
-        assert!(
-            matches!(report, Report::Failed { is_final: true, .. }),
-            "the next try would be too late"
-        );
-    }
-}
+mod tests;

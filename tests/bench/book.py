@@ -32,8 +32,12 @@ class Book:
         """One round; None where it was given up."""
         self.rounds.setdefault((figure, program, n, transport, target), []).append(value)
 
+    def of(self, figure, program, n, transport="tls", target="disk"):
+        """Its rounds so far."""
+        return self.rounds.get((figure, program, n, transport, target), [])
+
     def median(self, figure, program, n, transport="tls", target="disk"):
-        return median(self.rounds.get((figure, program, n, transport, target), []))
+        return median(self.of(figure, program, n, transport, target))
 
     def write(self, file):
         rows = []

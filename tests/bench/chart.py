@@ -3,7 +3,7 @@
 import html
 
 from contenders import AGENT, OURS
-from figures import megabytes, percentile, seconds
+from figures import PLACED, megabytes, percentile, seconds
 
 STYLE = """\
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -27,13 +27,13 @@ PANELS = (
     ("pss", "memory at rest (PSS)", megabytes),
     ("refresh_new", "processor time a refresh that writes", seconds),
 )
-WIDTH, COLUMN, LEFT, BAR = 880, 440, 70, 230
+WIDTH, COLUMN, LEFT, BAR = 880, 440, 78, 210
 BINS = 15  # tenths of a second
 
 
 def chart(figures):
-    drawn, top = [], 64
-    height = 34 + 44 * max(len(compared(figures, figure)) for figure, _, _ in PANELS)
+    drawn, top = [], 76
+    height = 34 + 44 * max(len(compared(figures, figure, figures.places()[0])) for figure, _, _ in PANELS)
     for at, (figure, name, say) in enumerate(PANELS):
         x, y = (at % 2) * COLUMN, top + (at // 2) * height
         drawn += panel(figures, figure, name, say, x, y)
@@ -41,8 +41,10 @@ def chart(figures):
     drawn += delays(figures, top + 10)
     height = top + 190
     title = f"{OURS} beside {AGENT}"
+    place, *others = figures.places()
     told = "; ".join(f"{name}, n = {n}: {say(ours)} and {say(theirs)}"
-                     for figure, name, say in PANELS for n, ours, theirs in compared(figures, figure))
+                     for figure, name, say in PANELS for n, ours, theirs in compared(figures, figure, place))
+    about = f"files on {place}" + "".join(f"; in grey letters: on {other}" for other in others)
     body = "\n".join(drawn)
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" \
@@ -56,20 +58,24 @@ role="img" aria-labelledby="title desc">
 {text(LEFT + 20, 26, OURS)}
 <rect class="theirs" x="{LEFT + 130}" y="14" width="14" height="14"/>
 {text(LEFT + 150, 26, f"{AGENT}: its bars are all of one length, ours are in proportion")}
+{text(LEFT, 48, about, "small")}
 {body}
 </svg>
 """
 
 
-def compared(figures, figure):
+def compared(figures, figure, place):
     """Of each size that both did: what ours needed and what the agent did."""
-    pairs = [(n, *figures.pair(figure, n)) for n in sorted(figures.sizes(figure))]
+    pairs = [(n, *figures.pair(figure, n, target=place)) for n in sorted(figures.sizes(figure, target=place))]
     return [(n, ours, theirs) for n, ours, theirs in pairs if ours and theirs]
 
 
 def panel(figures, figure, name, say, x, y):
     drawn = [text(x + LEFT, y + 14, name, "head")]
-    for at, (n, ours, theirs) in enumerate(compared(figures, figure)):
+    place, *others = figures.places()
+    beside = {n: (mine, his) for other in others if figure in PLACED
+              for n, mine, his in compared(figures, figure, other)}
+    for at, (n, ours, theirs) in enumerate(compared(figures, figure, place)):
         row = y + 26 + 44 * at
         drawn.append(text(x + LEFT - 8, row + 20, f"n = {n:,}", anchor="end"))
         widest = max(ours, theirs)
@@ -78,6 +84,8 @@ def panel(figures, figure, name, say, x, y):
             drawn.append(f'<rect class="{kind}" x="{x + LEFT}" y="{row + lower}" width="{width:.1f}" '
                          f'height="14"/>')
             drawn.append(text(x + LEFT + width + 6, row + lower + 12, say(value)))
+        for value, lower in zip(beside.get(n, ()), (0, 16)):
+            drawn.append(text(x + COLUMN - 14, row + lower + 12, say(value), "small", "end"))
     return drawn
 
 

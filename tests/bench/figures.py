@@ -2,9 +2,14 @@
 
 import json
 import math
+import textwrap
 
 from contenders import AGENT, OURS
 
+PLACES = ("tmpfs", "disk")
+# What depends on where the files lie; all else is taken once, in one of the places.
+PLACED = ("time", "cpu", "requests", "refresh_same", "refresh_new", "refresh_reads", "files", "files_cpu",
+          "wake_write")
 SECONDS = ((60.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"), (0.0, 1e-6, "µs"))
 
 
@@ -32,28 +37,37 @@ class Figures:
     def write(self, file):
         write(file, self.head, self.rows)
 
-    def rounds(self, figure, program, n=None, transport=None, target="disk"):
-        for row in self.rows:
-            if (row["figure"] == figure and row["program"] == program and n in (None, row["n"])
-                    and transport in (None, row["transport"]) and row["target"] == target):
-                return row["rounds"]
-        return []
+    def of(self, figure, program, n=None, transport=None, target=None):
+        """The rows of that name, in that place where it depends on the place; None is any."""
+        if figure not in PLACED:
+            target = None
+        wanted = {"n": n, "transport": transport, "target": target}
+        return [row for row in self.rows if (row["figure"], row["program"]) == (figure, program)
+                and all(value in (None, row[key]) for key, value in wanted.items())]
 
-    def median(self, figure, program, n=None, transport="tls", target="disk"):
+    def rounds(self, figure, program, n=None, **where):
+        found = self.of(figure, program, n, **where)
+        return found[0]["rounds"] if found else []
+
+    def median(self, figure, program, n=None, transport="tls", target=None):
         """None where there is no such figure, or a round was given up."""
-        for row in self.rows:
-            key = (row["figure"], row["program"], row["transport"], row["target"])
-            if key == (figure, program, transport, target) and n in (None, row["n"]):
-                return row["median"]
-        return None
+        found = self.of(figure, program, n, transport, target)
+        return found[0]["median"] if found else None
 
-    def sizes(self, figure, program=OURS, transport="tls", target="disk"):
-        return [row["n"] for row in self.rows
-                if (row["figure"], row["program"], row["transport"], row["target"])
-                == (figure, program, transport, target)]
+    def sizes(self, figure, program=OURS, transport="tls", target=None):
+        return [row["n"] for row in self.of(figure, program, None, transport, target)]
 
     def pair(self, figure, n=None, **where):
         return (self.median(figure, OURS, n, **where), self.median(figure, AGENT, n, **where))
+
+    def places(self):
+        """Where files were written, the place for secrets first."""
+        return [place for place in PLACES if self.sizes("time", target=place)]
+
+    def best_rate(self):
+        """Reads a second of the server, asked by `wrk`."""
+        rates = [self.median("reads_per_second", "wrk", n) for n in self.sizes("reads_per_second", "wrk")]
+        return max(rates) if rates else None
 
 
 def write(file, head, rows):
@@ -102,3 +116,15 @@ def ratio(ours, theirs):
 def percentile(samples, share):
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, -(-share * len(ordered) // 100) - 1)]
+
+
+def paragraph(text):
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+
+
+def item(text):
+    return textwrap.indent(paragraph(text), "  ").replace("  ", "* ", 1)
+
+
+SAY = {"time": seconds, "cpu": seconds, "pss": megabytes, "rss": megabytes, "refresh_new": seconds,
+       "refresh_same": seconds, "threads": count, "requests": count, "exit": seconds, "idle": percent}

@@ -1,7 +1,8 @@
 """What the machine itself allows, without any of the two programs.
 
-Reads of one secret over kept TLS connections by `wrk`; and files made one after another: create, write,
-fsync, rename. The latter is Python, whose own part is the difference to the same on tmpfs at most.
+Reads of one secret over kept TLS connections by `wrk`; and by a program that does nothing besides
+(`make floor`, tests/micro/src/floor.rs): the files alone, reads one after another, and a process that wakes once
+a second.
 """
 
 import glob
@@ -9,14 +10,14 @@ import os
 import re
 import shutil
 import subprocess
-import time
 
-from contenders import Work
+from figures import seconds
 from host import ENVIRONMENT, ROOT, say
-from server import values
 
 CONNECTIONS = (1, 4, 8)
 SECONDS = 2
+CHECKED = 500  # secrets whose files tell how the disk is
+SHAKEN = 1.5
 
 
 def reads(bench, rounds):
@@ -53,21 +54,82 @@ def find_wrk():
     return None, None
 
 
-def files(bench, target, rounds):
-    """Seconds for two files for each of n secrets."""
+def files(bench, target, n):
+    """Two files for each of n secrets, by one thread: seconds, and of processor time."""
+    if said := write(bench, target, f"floor-{n}-{len(bench.book.of('files', 'floor', n, target=target))}", n):
+        bench.book.add("files", "floor", n, said["time"], target=target)
+        bench.book.add("files_cpu", "floor", n, said["cpu"], target=target)
+
+
+def tell_files(bench, target, n):
+    took, used = (bench.book.median(figure, "floor", n, target=target) for figure in ("files", "files_cpu"))
+    if took:
+        say(f"  the files alone: {seconds(took)}, {seconds(used)} of processor time")
+
+
+def write(bench, target, name, n):
+    directory = bench.places[target] / name
+    directory.mkdir()
+    return dict(floor(bench, "files", directory, n))
+
+
+def reads_one_by_one(bench, rounds):
+    """Over one kept connection with TLS: processor time."""
+    server = bench.server
     for n in bench.options.sizes:
-        for turn in range(rounds):
-            directory = bench.places[target] / f"floor-{n}-{turn}"
-            directory.mkdir()
-            work = Work(bench.server, directory, n)
-            pairs = [(os.fsencode(f"{file}.tmp"), os.fsencode(file), list(values(at // 2, 0).values())[at % 2].encode())
-                     for at, file in enumerate(work.files(directory))]
-            begin = time.monotonic()
-            for temporary, final, content in pairs:
-                file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                os.write(file, content)
-                os.fsync(file)
-                os.close(file)
-                os.rename(temporary, final)
-            bench.book.add("files", "floor", n, time.monotonic() - begin, target=target)
-        say(f"  {2 * n} files on {target}: {1000 * bench.book.median('files', 'floor', n, target=target):.1f} ms")
+        for _ in range(rounds):
+            said = dict(floor(bench, "reads", server.tls_place, server.ca, "root", n))
+            if not said:
+                return
+            bench.book.add("reads_cpu", "floor", n, said["cpu"])
+        say(f"  {n} reads: {seconds(bench.book.median('reads_cpu', 'floor', n))} of processor time")
+
+
+def wakes(bench, times):
+    """Processor time a second of who wakes only, of who reads a secret as well and looks at two files, and of who
+    reads it and writes them anew in each of the places."""
+    server, seen, written = bench.server, [], {}
+    for field in "ab":
+        file = bench.places[bench.place] / f"seen.{field}"
+        file.write_text("x" * 100)
+        seen.append(file)
+    for target, place in bench.places.items():
+        directory = place / "floor-wakes"
+        directory.mkdir(exist_ok=True)
+        written[str(directory)] = target
+    said = floor(bench, "wakes", server.plain_place, server.tls_place, server.ca, "root", times, *seen, *written)
+    for kind in ("waking", "plain", "tls", *written):
+        # Their mean, as it is the mean that is taken of the two programs.
+        if used := [value for found, value in said if found == kind]:
+            figure, target = (f"wake_{'write' if kind in written else kind}", written.get(kind, bench.place))
+            bench.book.add(figure, "floor", 1, sum(used) / len(used), target=target)
+            told = f"{figure} {target}" if kind in written else figure
+            say(f"  floor, {told:<18} {seconds(bench.book.median(figure, 'floor', 1, target=target))} a second")
+
+
+def check_disk(bench):
+    """How much processor time files on the disk take at this moment. Some file systems are slower for minutes after
+    much was deleted, as ext4 without a journal is; a run that this has shaken says so."""
+    checks = bench.book.head.setdefault("disk_checks", [])
+    if said := write(bench, "disk", f"check-{len(checks)}", CHECKED):
+        checks.append(float(f"{said['cpu']:.3g}"))
+        say(f"  the disk: {seconds(checks[-1] / CHECKED)} of processor time a secret")
+        if is_shaken(checks):
+            say(f"  SHAKEN: of {checks} s the most is more than {SHAKEN} times the least. Was much deleted in the last "
+                "minutes? Figures on disk do not hold")
+
+
+def is_shaken(checks):
+    return bool(checks) and max(checks) > SHAKEN * min(checks)
+
+
+def floor(bench, *words):
+    """What the program prints: names with seconds. Nothing where there is none."""
+    if not os.access(bench.options.floor, os.X_OK):
+        say(f"  no program `{bench.options.floor}` (make floor): no floor of {words[0]}")
+        return []
+    said = subprocess.run([bench.options.floor, *map(str, words)], env=ENVIRONMENT, capture_output=True, text=True,
+                          check=False)
+    if said.returncode:
+        raise SystemExit(f"bench: the floor of {words[0]} failed:\n{said.stderr}")
+    return [(name, float(value)) for name, value in map(str.split, said.stdout.splitlines())]

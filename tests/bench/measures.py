@@ -5,26 +5,31 @@ import random
 import threading
 import time
 
+import floor
 from contenders import AGENT, KINDS, OURS, Work
 from host import memory, processor, say, threads, wait_until
 from server import FIELDS
 
 REFRESHED = (1, 100, 1000)
+# Of the window that is asked for: the fewer reads there are a second, the longer they need to say something.
+WINDOWS = {1: 1.5, 100: 0.6, 1000: 1.0}
 DELAYED = 20  # secrets in the measurement of delay
 
 
 class Bench:
     def __init__(self, options, server, book, places):
         self.options, self.server, self.book, self.places = options, server, book, places
+        # For what does not depend on it.
+        self.place = "tmpfs" if "tmpfs" in places else "disk"
         self.runs = 0
 
     @contextlib.contextmanager
-    def running(self, program, n, target="disk", transport="tls", interval="1h"):
+    def running(self, program, n, target=None, transport="tls", interval="1h"):
         """The program from its start on. What it has written stays: a file system may be slowed by what was
         deleted a moment ago, as ext4 without a journal is."""
         self.runs += 1
         name = f"{self.runs}-{program.replace(' ', '-')}"
-        work = Work(self.server, self.places[target], n, transport, interval)
+        work = Work(self.server, self.places[target or self.place], n, transport, interval)
         with KINDS[program](self.options.programs[program], work, name) as contender:
             yield contender
 
@@ -38,14 +43,19 @@ class Bench:
         return contender.all_files(self.options.patience) is not None
 
     def start_up(self, transport, target, rounds):
-        """From the start of the program to the last file: time, processor, requests."""
+        """From the start of the program to the last file: time, processor, requests. And, by turns with them, the
+        files alone."""
         title(f"start to all files, {transport}, {target}")
         for n in self.options.sizes:
             for turn in range(rounds if n < 1000 else max(1, (rounds + 1) // 2)):
                 for program in self.programs(n, turn):
                     self.start_once(program, n, transport, target)
+                if transport == "tls":
+                    floor.files(self, target, n)
             for figure in ("time", "cpu", "requests"):
                 self.tell(figure, n, transport, target)
+            if transport == "tls":
+                floor.tell_files(self, target, n)
 
     def start_once(self, program, n, transport, target):
         where = {"transport": transport, "target": target}
@@ -61,22 +71,29 @@ class Bench:
         self.book.add("requests", program, n, requests, **where)
 
     def at_rest(self, rounds):
-        """Memory and threads, each program alone; then from SIGTERM to the end."""
+        """Memory and threads, of both at once: they share nothing. Then from SIGTERM to the end, one by one."""
         title(f"at rest, {self.options.settle:g} s after the last file; then SIGTERM")
         for n in self.options.sizes:
             for turn in range(rounds):
-                for program in self.programs(n, turn):
-                    with self.running(program, n) as contender:
-                        if not self.finish(contender):
-                            continue
-                        time.sleep(self.options.settle)
+                with contextlib.ExitStack() as stack:
+                    resting = []
+                    for program in self.programs(n, turn):
+                        contender = stack.enter_context(self.running(program, n))
+                        if self.finish(contender):
+                            resting.append(contender)
+                    time.sleep(self.options.settle)
+                    for contender in resting:
                         resident, proportional = memory(contender.pid)
-                        self.book.add("rss", program, n, resident * 1024)
-                        self.book.add("pss", program, n, proportional * 1024)
-                        self.book.add("threads", program, n, threads(contender.pid))
-                        self.book.add("exit", program, n, contender.stop())
+                        self.add("rss", contender.name, n, resident * 1024)
+                        self.add("pss", contender.name, n, proportional * 1024)
+                        self.add("threads", contender.name, n, threads(contender.pid))
+                    for contender in resting:
+                        self.add("exit", contender.name, n, contender.stop())
             for figure in ("rss", "pss", "threads", "exit"):
                 self.tell(figure, n)
+
+    def add(self, figure, program, n, value):
+        self.book.add(figure, program, n, value, target=self.place)
 
     def idle(self):
         """Of all sizes at once: none of them does anything."""
@@ -94,17 +111,20 @@ class Bench:
             time.sleep(self.options.idle)
             passed = time.monotonic() - begin
             for (program, n, pid), used in zip(idle, before):
-                self.book.add("idle", program, n, 100 * (processor(pid) - used) / passed)
+                self.add("idle", program, n, 100 * (processor(pid) - used) / passed)
         for n in self.options.sizes:
             self.tell("idle", n)
 
-    def refreshes(self, target, sizes, rounds):
-        """Processor time for each read of an unchanged secret, and of one that has changed."""
+    def refreshes(self, target, sizes):
+        """Processor time for each read of an unchanged secret, and of one that has changed; with one secret beside
+        the least that this can be."""
         title(f"processor time a refresh, {target}")
         for n in sorted(set(sizes) & set(self.options.sizes)):
-            for turn in range(rounds):
+            for turn in range(self.options.refreshes[n]):
                 for program in self.programs(n, turn):
                     self.refresh_once(program, n, target)
+                if n == 1 and target == self.place:
+                    floor.wakes(self, self.options.wakes)
             for figure in ("refresh_same", "refresh_new", "refresh_reads"):
                 self.tell(figure, n, target=target)
         self.server.fill(self.server.filled, afresh=True)
@@ -112,7 +132,7 @@ class Bench:
     def refresh_once(self, program, n, target):
         # A hundred reads a second at most, which both programs can do.
         interval = max(1, n // 100)
-        window = max(interval, self.options.window)
+        window = max(interval, self.options.window * WINDOWS[n])
         with self.running(program, n, target, interval=f"{interval}s") as contender:
             if not self.finish(contender):
                 return
@@ -165,10 +185,10 @@ class Bench:
                        f"{contender.name} to have the new value", contender.tell)
             # The change of the inode, which a rename makes, not that of its content.
             last = max(file.stat().st_ctime_ns for file in files) / 1e9
-            self.book.add("delay", contender.name, DELAYED, last - moment)
+            self.add("delay", contender.name, DELAYED, last - moment)
 
-    def tell(self, figure, n, transport="tls", target="disk"):
-        ours, theirs = (self.book.median(figure, program, n, transport, target)
+    def tell(self, figure, n, transport="tls", target=None):
+        ours, theirs = (self.book.median(figure, program, n, transport, target or self.place)
                         for program in (OURS, AGENT))
         ratio = f"  1/{theirs / ours:.1f}" if ours and theirs else ""
         say(f"  {figure:<14} n={n:<6} {shown(ours)} {shown(theirs)}{ratio}")

@@ -12,26 +12,18 @@ import argparse
 import pathlib
 import statistics
 import sys
-import textwrap
 
 from chart import chart
 from contenders import AGENT, OURS
-from figures import Figures, count, megabytes, percent, percentile, ratio, seconds
+from figures import PLACED, PLACES, SAY, Figures, count, item, megabytes, paragraph, percentile, ratio, seconds
+from floor import CHECKED, is_shaken
 from host import ROOT
+from promises import bounds, missed_and_why, promised, recovery
 
 JSON = ROOT / "docs/performance.json"
 BEGIN, END = "<!-- made by `make performance` from here -->\n", "<!-- to here -->\n"
 
-# What is promised: for each n at most this part of what the agent needs.
-PROMISED = (
-    ("time", "time to all files", {1: 4, 100: 4, 1000: 3}),
-    ("cpu", "processor time to that point", {1: 8, 100: 8, 1000: 8}),
-    ("pss", "memory at rest, PSS", {1: 11, 100: 6, 1000: 4}),
-    ("refresh_same", "processor time a refresh, nothing new", {1: 10, 100: 10, 1000: 10}),
-    ("refresh_new", "processor time a refresh that writes", {1: 10, 100: 10, 1000: 10}),
-)
-SAY = {"time": seconds, "cpu": seconds, "pss": megabytes, "rss": megabytes, "refresh_new": seconds,
-       "refresh_same": seconds, "threads": count, "requests": count, "exit": seconds, "idle": percent}
+HEAD = "| | n | secrets-sync | bao agent | ratio |\n|---|--:|--:|--:|--:|"
 
 
 def main():
@@ -76,31 +68,33 @@ def between_marks(path, text):
 
 
 def page(figures):
+    place, *others = figures.places()
     parts = [
         provenance(figures),
         f"![{OURS} beside {AGENT}: the figures are in the tables below](performance.svg)",
-        "### What is promised\n\nAt most so much of what `bao agent` needs, over TLS, files on disk, by medians:",
-        promised(figures),
+        "### What is promised\n\nAt most so much of what `bao agent` needs, over TLS, by medians. Where the files lie "
+        "is all that differs\nfrom the first table to the second.",
+        *promised(figures, place),
         bounds(figures),
-        "### All sizes\n\nOver TLS, files on disk; n secrets, each with two files:",
-        sizes(figures, ("time", "cpu", "requests", "pss", "rss", "threads", "idle", "exit",
-                        "refresh_same", "refresh_new")),
-        "### Elsewhere\n\nFiles on tmpfs, as under `/run`; and a server without TLS:",
-        elsewhere(figures),
+        "### What is missed, and why",
+        missed_and_why(figures),
+        f"### All sizes\n\nOver TLS, files on {place}; n secrets, each with two files:",
+        sizes(figures, place, ("time", "cpu", "requests", "pss", "rss", "threads", "idle", "exit",
+                               "refresh_same", "refresh_new")),
+        "### Elsewhere\n\nFiles on disk; and a server without TLS:",
+        elsewhere(figures, others),
         "### From a write on the server to the files",
         delays(figures),
         "### After an outage",
         outages(figures),
         "### The floor",
         floor(figures),
+        floor_cpu(figures),
+        floor_wakes(figures),
         "### Where the rest goes",
         rest(figures),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def paragraph(text):
-    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def provenance(figures):
@@ -111,48 +105,38 @@ def provenance(figures):
             f"{machine['memory_gib']} GiB, {machine['kernel']}, disk {head['settings']['disk']}; load "
             f"{machine['load_at_start']} before the start. {versions['secrets-sync']} of commit `{head['commit']}`, "
             f"{versions['bao'].split(' (')[0]}, the server as well as the agent. Up to "
-            f"{head['settings']['rounds']} rounds of each figure, by turns; medians.")
+            f"{head['settings']['rounds']} rounds of each figure, by turns; medians.{shaken(figures)}")
 
 
-def promised(figures):
-    lines = ["| | n | secrets-sync | bao agent | ratio | at most |", "|---|--:|--:|--:|--:|--:|"]
-    for figure, name, limits in PROMISED:
-        for n, limit in limits.items():
-            ours, theirs = figures.pair(figure, n)
-            missed = "" if ours and theirs and theirs >= limit * ours else ", missed"
-            lines.append(f"| {name} | {n:,} | {SAY[figure](ours)} | {SAY[figure](theirs)} "
-                         f"| {ratio(ours, theirs)} | 1/{limit}{missed} |")
-    return "\n".join(lines)
+def shaken(figures):
+    checks = figures.head.get("disk_checks", [])
+    if not is_shaken(checks):
+        return ""
+    return (f" The disk was not the same all along: {CHECKED} secrets took {', '.join(map(seconds, checks))} of "
+            "processor time there at the start, in the middle and at the end. Figures on disk do not hold.")
 
 
-def bounds(figures):
-    size, idle = figures.median("size", OURS), figures.median("idle", OURS, 100)
-    ours, theirs = recovery(figures)
-    return paragraph(
-            f"The program has {count(size)} bytes (at most 5,000,000), `bao` {count(figures.median('size', AGENT))}. "
-            f"Idle with 100 secrets it takes {percent(idle)} of a core (at most 0.05 %). After an outage all is "
-            f"current again in {ratio(ours, theirs)} of the time (at most 1/4).")
-
-
-def sizes(figures, names):
+def sizes(figures, place, names):
     titles = {
         "time": "start to all files", "cpu": "processor time to that point",
         "requests": "requests on the server to that point", "pss": "PSS at rest", "rss": "RSS at rest",
         "threads": "threads", "idle": "idle, of a core", "exit": "SIGTERM to the end",
         "refresh_same": "processor time a refresh, nothing new", "refresh_new": "processor time a refresh that writes",
     }
-    lines = ["| | n | secrets-sync | bao agent | ratio |", "|---|--:|--:|--:|--:|"]
+    lines = [HEAD]
     for figure in names:
-        for n in figures.sizes(figure):
-            ours, theirs = figures.pair(figure, n)
+        for n in figures.sizes(figure, target=place):
+            ours, theirs = figures.pair(figure, n, target=place)
             lines.append(f"| {titles[figure]} | {n:,} | {SAY[figure](ours)} | {SAY[figure](theirs)} "
                          f"| {ratio(ours, theirs)} |")
     return "\n".join(lines)
 
 
-def elsewhere(figures):
-    lines = ["| | n | secrets-sync | bao agent | ratio |", "|---|--:|--:|--:|--:|"]
-    for name, where in (("tmpfs", {"target": "tmpfs"}), ("no TLS", {"transport": "plain"})):
+def elsewhere(figures, others):
+    lines = [HEAD]
+    plain = where_plain(figures)
+    for name, where in (*((place, {"target": place}) for place in others),
+                        (f"no TLS, {plain}", {"transport": "plain", "target": plain})):
         for figure, said in (("time", "start to all files"), ("cpu", "processor time to that point"),
                              ("refresh_same", "processor time a refresh, nothing new"),
                              ("refresh_new", "processor time a refresh that writes")):
@@ -161,6 +145,11 @@ def elsewhere(figures):
                 lines.append(f"| {name}: {said} | {n:,} | {SAY[figure](ours)} | {SAY[figure](theirs)} "
                              f"| {ratio(ours, theirs)} |")
     return "\n".join(lines)
+
+
+def where_plain(figures):
+    """Where the start without TLS was measured: in one place."""
+    return next((place for place in PLACES if figures.sizes("time", transport="plain", target=place)), None)
 
 
 def delays(figures):
@@ -182,15 +171,6 @@ def delays(figures):
     return "\n".join(lines)
 
 
-def recovery(figures):
-    """Over outages of random length where they were measured, else over those of 30 s."""
-    for figure in ("outages", "outage"):
-        pair = figures.pair(figure, transport="plain")
-        if all(pair):
-            return pair
-    return None, None
-
-
 def outages(figures):
     lines = ["| 100 secrets, read each second | outages | secrets-sync | bao agent | ratio |", "|---|--:|--:|--:|--:|"]
     for figure, name in (("outage", "30 s without the server"), ("outages", "30 to 150 s, at random")):
@@ -209,51 +189,109 @@ def floor(figures):
     said = ", ".join(f"{count(rate)} at {n}" for n, rate in rates.items())
     lines = [paragraph(
                  f"`wrk` reads one secret over kept TLS connections {said} connections, in times a second. The files "
-                 "are written by one thread, one after another: create, write, fsync, rename. Beside their sum stands "
-                 "`secrets-sync` with all it does: its start, the sandbox, the login, the reads, rendering, the files, "
-                 "and an fsync of their directory."),
+                 "are written by one thread, the two of one secret after those of another: create, write, fsync, "
+                 "rename. Beside their sum stands `secrets-sync` with all it does: its start, the sandbox, the login, "
+                 "the reads, rendering, and the files."),
              "", "| secrets | reads at the best rate | files, one after another | sum | secrets-sync | of the sum |",
              "|--:|--:|--:|--:|--:|--:|"]
-    for target in ("disk", "tmpfs"):
-        for n in figures.sizes("files", "floor", target=target):
-            reads, files = n / best, figures.median("files", "floor", n, target=target)
-            ours = figures.median("time", OURS, n, target=target)
-            if ours:
-                lines.append(f"| {n:,}, {target} | {seconds(reads)} | {seconds(files)} | {seconds(reads + files)} "
+    for place in figures.places():
+        for n in figures.sizes("files", "floor", target=place):
+            reads, files = n / best, figures.median("files", "floor", n, target=place)
+            if ours := figures.median("time", OURS, n, target=place):
+                lines.append(f"| {n:,}, {place} | {seconds(reads)} | {seconds(files)} | {seconds(reads + files)} "
                              f"| {seconds(ours)} | {ours / (reads + files):.1f} |")
+    return "\n".join(lines)
+
+
+def floor_cpu(figures):
+    """The processor time of a start beside that of its files and its reads alone."""
+    lines = [paragraph(
+                 "The same in processor time: a program that only writes these files, and one that only reads these "
+                 "secrets, one after another over one TLS connection, its handshake aside (`make floor`):"),
+             "", "| secrets | files alone | reads alone | sum | secrets-sync | bao agent | 1/8 of it |",
+             "|--:|--:|--:|--:|--:|--:|--:|"]
+    for place in figures.places():
+        for n in figures.sizes("files_cpu", "floor", target=place):
+            files, reads = (figures.median(name, "floor", n, target=place) for name in ("files_cpu", "reads_cpu"))
+            ours, theirs = figures.pair("cpu", n, target=place)
+            if all((files, reads, ours, theirs)):
+                lines.append(f"| {n:,}, {place} | {seconds(files)} | {seconds(reads)} | {seconds(files + reads)} "
+                             f"| {seconds(ours)} | {seconds(theirs)} | {seconds(theirs / 8)} |")
+    return "\n".join(lines) if len(lines) > 4 else "In processor time: not measured (`make floor`)."
+
+
+def floor_wakes(figures):
+    """One read a second: what anyone pays who wakes so often."""
+    waking, plain, tls = (figures.median(f"wake_{name}", "floor", 1) for name in ("waking", "plain", "tls"))
+    if not tls:
+        return "One read a second: not measured (`make floor`)."
+    place = figures.places()[0]
+    same, new, written = figures.pair("refresh_same", 1, target=place), {}, {}
+    for at in figures.places():
+        new[at] = figures.pair("refresh_new", 1, target=at)
+        written[at] = figures.median("wake_write", "floor", 1, target=at)
+    lines = [paragraph(
+                 "One read a second, in processor time, caches cold. The floor is a program that wakes once a second; "
+                 "that then sends a request on a kept connection, reads the answer to its end, and opens and reads two "
+                 "files; or writes them anew:"),
+             "", "| once a second | the floor | secrets-sync | bao agent | 1/10 of bao agent |",
+             "|---|--:|--:|--:|--:|",
+             f"| only waking | {seconds(waking)} | | | |",
+             f"| a read without TLS, a look at two files | {seconds(plain)} | | | |"]
+    shares = []
+    for name, least, (ours, theirs) in (
+        ("a read, a look at two files", tls, same),
+        *((f"a read, two new files on {at}", written[at], new[at]) for at in figures.places()),
+    ):
+        if least and ours and theirs:
+            shares.append(f"{theirs / 10 / least:.2f}")
+            lines.append(f"| {name} | {seconds(least)} | {seconds(ours)} | {seconds(theirs)} | {seconds(theirs / 10)} |")
+    if shares:
+        lines += ["", paragraph(f"So 1/10 of the agent's is, row by row, {', '.join(shares)} times the floor. What is "
+                                "below 1, no program reaches that does as much.")]
     return "\n".join(lines)
 
 
 def rest(figures, n=100):
     """What lies between the floor and our time, as far as differences between the figures show it."""
-    first, ours = figures.median("time", OURS, 1, target="tmpfs"), figures.median("time", OURS, n)
-    plain, memory = figures.median("time", OURS, n, transport="plain"), figures.median("time", OURS, n, target="tmpfs")
-    cpu, files = figures.median("cpu", OURS, n, target="tmpfs"), figures.median("files", "floor", n)
-    if not all((first, ours, plain, memory, cpu, files)):
+    place, *others = figures.places()
+    first, ours = (figures.median("time", OURS, size, target=place) for size in (1, n))
+    cpu, at = figures.median("cpu", OURS, n, target=place), where_plain(figures)
+    tls, plain = (figures.median("time", OURS, n, transport, at) for transport in ("tls", "plain"))
+    if not all((first, ours, cpu, tls, plain)):
         return "Not measured."
-    parts = (
-        f"{seconds(first)} is what one secret on tmpfs takes: the start of the process, the sandbox, the TLS "
+    parts = [
+        f"{seconds(first)} is what one secret takes: the start of the process, the sandbox, the TLS "
         "handshake, the login, the look-up of the token, a read, two files.",
-        f"{seconds(max(0, ours - plain))} is gone without TLS: handshakes of the other connections, and what every "
-        "request and answer costs there.",
-        f"{seconds(max(0, ours - memory))} is gone on tmpfs: what waits for the disk, of which the floor has "
-        f"{seconds(files)}; the fsyncs of several secrets overlap.",
-        f"The program itself takes {seconds(cpu)} of processor time on tmpfs, with a thread for each secret: requests, "
+        *([f"{seconds(tls - plain)} is gone without TLS: handshakes of the other connections, and what every request "
+           "and answer costs there."] if tls > plain else []),
+        f"The program itself takes {seconds(cpu)} of processor time, with a thread for each secret: requests, "
         "JSON, templates, the way to the target, creating, comparing and renaming files. The server computes on the "
         "same cores.",
-    )
-    items = [textwrap.indent(paragraph(part), "  ").replace("  ", "* ", 1) for part in parts]
-    return "\n".join((f"Of the {seconds(ours)} for {n} secrets on disk:", "", *items))
+    ]
+    for other in others:
+        more, files = figures.median("time", OURS, n, target=other), figures.median("files", "floor", n, target=other)
+        if more and files:
+            parts.append(f"On {other} it takes {seconds(max(0, more - ours))} more: what waits for it, of which the "
+                         f"floor has {seconds(files)}; the fsyncs of several secrets overlap.")
+    return "\n".join((f"Of the {seconds(ours)} for {n} secrets on {place}:", "", *map(item, parts)))
 
 
 def readme(figures):
-    head = figures.head
+    head, (place, *others) = figures.head, figures.places()
+    beside = f"; the last column on {others[0]}" if others else ""
     lines = [paragraph(
                  f"Measured by `make bench` beside `bao agent` ({head['versions']['bao'].split(' (')[0]}) against the "
                  f"same server over TLS, in one run on one machine ({head['machine']['cores']} cores, "
-                 f"{head['machine']['processor']}, {head['machine']['kernel']}, files on disk; medians). Run it on "
+                 f"{head['machine']['processor']}, {head['machine']['kernel']}; medians), files on {place}{beside}. Run it on "
                  "yours."),
-             "", "| | secrets-sync | bao agent | |", "|---|--:|--:|--:|"]
+             "", f"| | secrets-sync | bao agent | |{' on ' + others[0] + ' |' if others else ''}",
+             "|---|--:|--:|--:|" + "--:|" * bool(others)]
+
+    def add(name, said, pair, other=None):
+        last = f" {ratio(*other)} |" if other else " |" if others else ""
+        lines.append(f"| {name} | {said[0]} | {said[1]} | {ratio(*pair)} |{last}")
+
     for figure, n, name in (
         ("time", 1, "1 secret, 2 files: start to the last file"),
         ("time", 100, "100 secrets, 200 files: start to the last file"),
@@ -264,12 +302,13 @@ def readme(figures):
         ("refresh_new", 100, "processor time a refresh that writes two files"),
         ("idle", 100, "processor while idle, 100 secrets, of a core"),
     ):
-        ours, theirs = figures.pair(figure, n)
-        lines.append(f"| {name} | {SAY[figure](ours)} | {SAY[figure](theirs)} | {ratio(ours, theirs)} |")
-    ours, theirs = recovery(figures)
-    lines.append(f"| all current again after an outage | {seconds(ours)} | {seconds(theirs)} | {ratio(ours, theirs)} |")
-    ours, theirs = figures.pair("size")
-    lines.append(f"| size of the program | {megabytes(ours)}, static | {megabytes(theirs)} | {ratio(ours, theirs)} |")
+        pair = figures.pair(figure, n, target=place)
+        other = figures.pair(figure, n, target=others[0]) if others and figure in PLACED else None
+        add(name, list(map(SAY[figure], pair)), pair, other)
+    pair = recovery(figures)
+    add("all current again after an outage", list(map(seconds, pair)), pair)
+    pair = figures.pair("size")
+    add("size of the program", (f"{megabytes(pair[0])}, static", megabytes(pair[1])), pair)
     return "\n".join(lines) + "\n"
 
 

@@ -33,6 +33,8 @@ class Server:
         tls, plain = free_port(), free_port()
         self.plain = plain
         self.addresses = {"tls": f"https://127.0.0.1:{tls}", "plain": f"http://127.0.0.1:{plain}"}
+        # As HOST:PORT.
+        self.tls_place, self.plain_place = f"127.0.0.1:{tls}", f"127.0.0.1:{plain}"
         self.ca = self.home / "vault-ca.pem"
         extra = self.home / "extra.hcl"
         extra.write_text(EXTRA.format(port=plain))

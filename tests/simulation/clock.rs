@@ -16,11 +16,14 @@ use super::rest::Rest;
 
 /// Threads that look around at regular times whatever happens: the main loop's turn of a second,
 /// the watch's look every five. In calm weeks they alone would be millions of steps; then their
-/// turn comes with the next step of somebody else ([`Sim::set_exact`]).
+/// turn comes with the next step of somebody else ([`Sim::set_exact`]), and before somebody looks.
 const HOUSEKEEPERS: [&str; 2] = [MAIN_LOOP, "watch"];
 
 /// The main loop's thread.
 pub const MAIN_LOOP: &str = "main loop";
+
+/// What the main loop hears and shows at its turns is seen after this time.
+const SHOWN: Duration = Duration::from_secs(7);
 
 /// The clock. Clones share it.
 #[derive(Clone)]
@@ -36,6 +39,7 @@ struct Shared {
 struct State {
     now: Duration,
     wall: SystemTime,
+    slept: Duration,
     /// A thread waits for one thing at a time: a new alarm takes the place of its last.
     alarms: HashMap<ThreadId, Alarm>,
     exact: bool,
@@ -50,6 +54,8 @@ struct Alarm {
     at: Duration,
     ring: Ring,
     housekeeping: bool,
+    /// It stands still while the machine is suspended.
+    far: bool,
 }
 
 enum Ring {
@@ -64,6 +70,7 @@ impl Sim {
                 state: Mutex::new(State {
                     now: Duration::from_secs(1_000_000),
                     wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
+                    slept: Duration::ZERO,
                     alarms: HashMap::new(),
                     exact: true,
                     seed,
@@ -125,7 +132,7 @@ impl Sim {
             let next = state
                 .alarms
                 .values()
-                .filter(|alarm| state.exact || !alarm.housekeeping)
+                .filter(|alarm| state.exact || !alarm.housekeeping || alarm.at + SHOWN >= end)
                 .map(|alarm| alarm.at)
                 .min();
             let next = next.filter(|at| *at < end).unwrap_or(end);
@@ -138,10 +145,18 @@ impl Sim {
         more
     }
 
-    /// The machine is suspended for that long: everything that was due meanwhile is due at once.
+    /// The machine is suspended for that long: what was due meanwhile is due at once, but for alarms that
+    /// stood still.
     pub fn suspend(&self, span: Duration) {
         self.settle();
-        self.lock().pass(span);
+        {
+            let mut state = self.lock();
+            state.slept += span;
+            for alarm in state.alarms.values_mut().filter(|alarm| alarm.far) {
+                alarm.at += span;
+            }
+            state.pass(span);
+        }
         self.settle();
     }
 
@@ -149,6 +164,17 @@ impl Sim {
     pub fn set_wall(&self, change: impl FnOnce(SystemTime) -> SystemTime) {
         let mut state = self.lock();
         state.wall = change(state.wall);
+    }
+
+    fn channel(&self, at: Tick, far: bool) -> Receiver<Instant> {
+        let (ring, alarm) = bounded(1);
+        let mut state = self.lock();
+        if at.since_start() <= state.now {
+            let _ = ring.try_send(Instant::now());
+        } else {
+            state.set(at.since_start(), far, Ring::Channel(ring));
+        }
+        alarm
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -177,7 +203,7 @@ impl State {
         });
     }
 
-    fn set(&mut self, at: Duration, ring: Ring) {
+    fn set(&mut self, at: Duration, far: bool, ring: Ring) {
         let thread = std::thread::current();
         let housekeeping = thread
             .name()
@@ -186,6 +212,7 @@ impl State {
             at,
             ring,
             housekeeping,
+            far,
         };
         self.alarms.insert(thread.id(), alarm);
     }
@@ -201,14 +228,15 @@ impl Clock for Sim {
     }
 
     fn alarm(&self, at: Tick) -> Receiver<Instant> {
-        let (ring, alarm) = bounded(1);
-        let mut state = self.lock();
-        if at.since_start() <= state.now {
-            let _ = ring.try_send(Instant::now());
-        } else {
-            state.set(at.since_start(), Ring::Channel(ring));
-        }
-        alarm
+        self.channel(at, false)
+    }
+
+    fn far_alarm(&self, at: Tick) -> Receiver<Instant> {
+        self.channel(at, true)
+    }
+
+    fn slept(&self) -> Duration {
+        self.lock().slept
     }
 
     fn ready(
@@ -227,7 +255,7 @@ impl Clock for Sim {
             if until.since_start() <= state.now {
                 return Ok(false);
             }
-            state.set(until.since_start(), Ring::Event(Arc::clone(&event)));
+            state.set(until.since_start(), false, Ring::Event(Arc::clone(&event)));
         }
         let found = loop {
             if poll(socket, interest, Some(event.as_fd()), None)? {

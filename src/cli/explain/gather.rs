@@ -241,6 +241,12 @@ fn configured(
     environment: &Environment,
 ) -> Result<Option<Written>, Nothing> {
     let told = Some(&daemon.known.daemon.config).filter(|path| !path.is_empty());
+    // What the daemon had out of a pipe is gone.
+    let load = if given.is_none() && told.is_some() {
+        plan::load_again
+    } else {
+        plan::load
+    };
     let file = match (given, told) {
         (None, Some(path)) => PathBuf::from(path),
         (given, _) => {
@@ -252,16 +258,14 @@ fn configured(
             }
         }
     };
-    Ok(Some(
-        match plan::load(&file, environment, Purpose::Validate) {
-            Ok(plan) => Ok((file, facts(&plan))),
-            Err(problems) => Err(format!(
-                "the configuration file `{}` cannot be used as it is now (`secrets-sync validate`): {}",
-                file.display(),
-                problems.entries().next().unwrap_or_default()
-            )),
-        },
-    ))
+    Ok(Some(match load(&file, environment, Purpose::Validate) {
+        Ok(plan) => Ok((file, facts(&plan))),
+        Err(problems) => Err(format!(
+            "the configuration file `{}` cannot be used as it is now (`secrets-sync validate`): {}",
+            file.display(),
+            problems.entries().next().unwrap_or_default()
+        )),
+    }))
 }
 
 /// What the file says otherwise than the configuration that runs. What the environment of another

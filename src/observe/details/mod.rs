@@ -2,8 +2,8 @@
 //! to, and how its last attempts ended. It lies beside the status file, as `STATUS_FILE.details`.
 //!
 //! The status document is made anew at each change, so what hardly changes, or only grows, is not in
-//! it. This file is appended to, at most once a second, by some 60 bytes an attempt, and written
-//! anew when it has grown by half. So its cost follows the attempts, not the number of secrets, and the
+//! it. This file is appended to, at most once a second (where nothing has changed, every five), by some 60
+//! bytes an attempt, and written anew when it has grown by half. So its cost follows the attempts, not the number of secrets, and the
 //! daemon keeps nothing of it in memory. It outlives the daemon: the attempts before a restart are
 //! the ones that people ask about.
 //!

@@ -14,6 +14,7 @@ use super::record::{
 };
 use super::{ATTEMPTS, details_path};
 use crate::clock::Tick;
+use crate::observe::status::TIMES_MOVE;
 use crate::observe::status_file::{BETWEEN, lies_at, owner, put};
 
 /// After a failure.
@@ -41,7 +42,11 @@ pub struct Details {
     facts: Option<String>,
     /// Attempts that are to be appended.
     pending: String,
+    /// Somebody waits for one of them.
+    is_awaited: bool,
     not_before: Tick,
+    /// The same, while nobody waits.
+    calm_before: Tick,
 }
 
 impl Details {
@@ -55,7 +60,9 @@ impl Details {
             size: 0,
             facts: None,
             pending: String::new(),
+            is_awaited: false,
             not_before: Tick::default(),
+            calm_before: Tick::default(),
         }
     }
 
@@ -79,14 +86,16 @@ impl Details {
         self.facts = Some(text);
     }
 
-    /// An attempt of that secret has ended.
-    pub fn attempt(&mut self, name: &str, attempt: &Attempt) {
+    /// An attempt of that secret has ended; a calm one can wait, unless there are very many.
+    pub fn attempt(&mut self, name: &str, attempt: &Attempt, is_calm: bool) {
         if self.pending.len() < PENDING {
             self.pending.push_str(&attempt.line(name));
         }
+        self.is_awaited |= !is_calm || self.pending.len() >= PENDING / 4;
     }
 
-    /// Writes what is due: at most once a second. When to tick again, while something waits.
+    /// Writes what is due: at most once a second, and every five where nobody waits for it. When to tick
+    /// again, while something waits.
     ///
     /// # Errors
     ///
@@ -95,10 +104,16 @@ impl Details {
         if self.facts.is_none() && (self.pending.is_empty() || self.file.is_none()) {
             return Ok(None);
         }
-        if now < self.not_before {
-            return Ok(Some(self.not_before));
+        let due = if self.facts.is_some() || self.is_awaited {
+            self.not_before
+        } else {
+            self.calm_before
+        };
+        if now < due {
+            return Ok(Some(due));
         }
         self.not_before = now + BETWEEN;
+        self.calm_before = now + TIMES_MOVE;
         self.write().map(|()| None).inspect_err(|_| {
             self.not_before = now + RETRY;
         })
@@ -132,7 +147,7 @@ impl Details {
             return Err(error);
         }
         self.size = grown;
-        self.pending.clear();
+        self.written();
         Ok(())
     }
 
@@ -156,8 +171,13 @@ impl Details {
         self.whole = bytes.len();
         self.size = bytes.len();
         self.facts = None;
-        self.pending.clear();
+        self.written();
         Ok(())
+    }
+
+    fn written(&mut self) {
+        self.pending.clear();
+        self.is_awaited = false;
     }
 }
 
@@ -273,7 +293,7 @@ mod tests {
                     reason: "interval".into(),
                     ..Attempt::default()
                 };
-                self.details.attempt(name, &attempt);
+                self.details.attempt(name, &attempt, false);
                 self.now = self.now + BETWEEN;
                 self.details.tick(self.now).unwrap();
             }
@@ -309,12 +329,41 @@ mod tests {
     #[test]
     fn it_is_written_at_most_once_a_second() {
         let mut bench = Bench::start(&["a"]);
-        bench.details.attempt("a", &Attempt::default());
+        bench.details.attempt("a", &Attempt::default(), false);
         let soon = bench.now + Duration::from_millis(999);
         assert_eq!(bench.details.tick(soon).unwrap(), Some(bench.now + BETWEEN));
         assert!(bench.times("a").is_empty());
         assert_eq!(bench.details.tick(bench.now + BETWEEN).unwrap(), None);
         assert_eq!(bench.times("a"), [0]);
+    }
+
+    #[test]
+    fn calm_attempts_wait_for_five_seconds_or_for_one_that_is_awaited() {
+        let mut bench = Bench::start(&["a"]);
+        let (start, calm) = (bench.now, bench.now + TIMES_MOVE);
+        let attempt = |at_ms| Attempt {
+            at_ms,
+            ..Attempt::default()
+        };
+        bench.details.attempt("a", &attempt(1), true);
+        assert_eq!(bench.details.tick(start + BETWEEN).unwrap(), Some(calm));
+        assert_eq!(bench.details.tick(calm).unwrap(), None);
+        assert_eq!(bench.times("a"), [1]);
+        bench.details.attempt("a", &attempt(2), true);
+        bench.details.attempt("a", &attempt(3), false);
+        assert_eq!(bench.details.tick(calm + BETWEEN).unwrap(), None);
+        assert_eq!(bench.times("a"), [1, 2, 3]);
+        for at_ms in 10_000..20_000 {
+            bench.details.attempt("a", &attempt(at_ms), true);
+        }
+        let soon = calm + BETWEEN + BETWEEN;
+        assert_eq!(bench.details.tick(soon).unwrap(), None, "too many to wait");
+        assert_eq!(bench.times("a").last(), Some(&19_999));
+        bench.details.attempt("a", &attempt(20_000), true);
+        bench.details.close();
+        let status = bench.directory.path().join("status.json");
+        let known = read(&status, "a").unwrap().unwrap();
+        assert_eq!(known.attempts.last().unwrap().at_ms, 20_000);
     }
 
     #[test]
@@ -342,6 +391,7 @@ mod tests {
                 at_ms: 2,
                 ..Attempt::default()
             },
+            true,
         );
         bench.details.close();
         let mut bench = Bench::again(bench.directory, &["a", "new"]);
@@ -375,7 +425,7 @@ mod tests {
         details.describe(&DaemonFacts::default(), &facts(&["a"]));
         let now = Tick::from_start(Duration::from_secs(10));
         assert!(details.tick(now).is_err());
-        details.attempt("a", &Attempt::default());
+        details.attempt("a", &Attempt::default(), false);
         std::fs::create_dir(directory.path().join("later")).unwrap();
         assert_eq!(details.tick(now + BETWEEN).unwrap(), Some(now + RETRY));
         assert_eq!(details.tick(now + RETRY).unwrap(), None);

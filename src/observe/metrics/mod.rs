@@ -5,18 +5,17 @@
 
 mod family;
 pub mod process;
+mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus::core::{Collector, Metric, MetricVec, MetricVecBuilder};
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-};
+use prometheus::core::Collector;
+use prometheus::{Gauge, IntGauge, Registry, TextEncoder};
 
 pub use family::{Family, families};
+use series::{Count, Labelled, Level, Spread, Value, labelled};
 
 use crate::failure::ErrorType;
 use crate::observe::build_info::BUILD;
@@ -26,17 +25,17 @@ const RESULTS: [&str; 2] = ["success", "error"];
 /// All series. Told by the supervisor, read by the HTTP server.
 pub struct Metrics {
     registry: Registry,
-    fetches: IntCounterVec,
-    fetch_errors: IntCounterVec,
-    sync_duration: HistogramVec,
-    breaker: IntGaugeVec,
+    fetches: Labelled<Count>,
+    fetch_errors: Labelled<Count>,
+    sync_duration: Labelled<Spread>,
+    breaker: Labelled<Level>,
     configured: IntGauge,
     in_sync: IntGauge,
-    last_success: GaugeVec,
-    version: IntGaugeVec,
-    stale: GaugeVec,
-    writes: IntCounterVec,
-    token_expiry: GaugeVec,
+    last_success: Labelled<Level>,
+    version: Labelled<Level>,
+    stale: Labelled<Level>,
+    writes: Labelled<Count>,
+    token_expiry: Labelled<Level>,
     reload_successful: IntGauge,
     reload_time: Gauge,
     /// The sessions that have a `token_expiry` series, by store and credentials.
@@ -79,32 +78,24 @@ impl Metrics {
             families,
         };
         let metrics = Self {
-            fetches: with.add(IntCounterVec::new(
-                Opts::new(
-                    "secret_fetch_total",
-                    "Syncs of a secret, by how they ended.",
-                ),
+            fetches: with.add(labelled(
+                "secret_fetch_total",
+                "Syncs of a secret, by how they ended.",
                 &["secret_name", "store", "vault_path", "status"],
             )),
-            fetch_errors: with.add(IntCounterVec::new(
-                Opts::new(
-                    "secret_fetch_errors_total",
-                    "Failed syncs of a secret, by the class of the failure.",
-                ),
+            fetch_errors: with.add(labelled(
+                "secret_fetch_errors_total",
+                "Failed syncs of a secret, by the class of the failure.",
                 &["secret_name", "store", "vault_path", "error_type"],
             )),
-            sync_duration: with.add(HistogramVec::new(
-                HistogramOpts::new(
-                    "secret_sync_duration_seconds",
-                    "How long a sync took: fetch, render and write.",
-                ),
+            sync_duration: with.add(labelled(
+                "secret_sync_duration_seconds",
+                "How long a sync took: fetch, render and write.",
                 &["secret_name", "store"],
             )),
-            breaker: with.add(IntGaugeVec::new(
-                Opts::new(
-                    "circuit_breaker_state",
-                    "State of a store's circuit breaker: 0 closed, 1 half-open, 2 open.",
-                ),
+            breaker: with.add(labelled(
+                "circuit_breaker_state",
+                "State of a store's circuit breaker: 0 closed, 1 half-open, 2 open.",
                 &["name"],
             )),
             configured: with.add(IntGauge::new(
@@ -112,33 +103,29 @@ impl Metrics {
                 "Secrets in the running configuration.",
             )),
             in_sync: with.add(IntGauge::new("secrets_synced", "Secrets in sync now.")),
-            last_success: with.add(GaugeVec::new(
-                Opts::new(
-                    "secrets_sync_secret_last_success_timestamp_seconds",
-                    "When a secret was last wholly in sync.",
-                ),
+            last_success: with.add(labelled(
+                "secrets_sync_secret_last_success_timestamp_seconds",
+                "When a secret was last wholly in sync.",
                 &["secret_name", "store"],
             )),
-            version: with.add(IntGaugeVec::new(
-                Opts::new("secrets_sync_secret_version", "The version on disk."),
+            version: with.add(labelled(
+                "secrets_sync_secret_version",
+                "The version on disk.",
                 &["secret_name", "store"],
             )),
-            stale: with.add(GaugeVec::new(
-                Opts::new(
-                    "secrets_sync_secret_stale_seconds",
-                    "Time since the last complete success; 0 while in sync.",
-                ),
+            stale: with.add(labelled(
+                "secrets_sync_secret_stale_seconds",
+                "Time since the last complete success; 0 while in sync.",
                 &["secret_name", "store"],
             )),
-            writes: with.add(IntCounterVec::new(
-                Opts::new("secrets_sync_file_writes_total", "Files written."),
+            writes: with.add(labelled(
+                "secrets_sync_file_writes_total",
+                "Files written.",
                 &["secret_name", "store"],
             )),
-            token_expiry: with.add(GaugeVec::new(
-                Opts::new(
-                    "secrets_sync_token_expiry_timestamp_seconds",
-                    "When a token expires; absent where it does not.",
-                ),
+            token_expiry: with.add(labelled(
+                "secrets_sync_token_expiry_timestamp_seconds",
+                "When a token expires; absent where it does not.",
                 &["store", "credentials"],
             )),
             reload_successful: with.add(IntGauge::new(
@@ -152,16 +139,16 @@ impl Metrics {
             tokens: Mutex::default(),
             registry: registry.clone(),
         };
-        let build = with.add(IntGaugeVec::new(
-            Opts::new("secrets_sync_build_info", "This build; always 1."),
+        let build = with.add(labelled(
+            "secrets_sync_build_info",
+            "This build; always 1.",
             &["version", "revision", "target", "rustc"],
         ));
-        if let Some(build) = series(
+        set(
             &build,
             &[BUILD.version, BUILD.revision, BUILD.target, BUILD.rustc],
-        ) {
-            build.set(1);
-        }
+            1.0,
+        );
         metrics
     }
 
@@ -173,25 +160,19 @@ impl Metrics {
             .into_iter()
             .zip([u64::from(result.is_ok()), u64::from(result.is_err())])
         {
-            if let Some(counter) = series(&self.fetches, &labels.with(status)) {
-                counter.inc_by(count);
-            }
+            add(&self.fetches, &labels.with(status), count);
         }
-        if let Err(error_type) = result
-            && let Some(counter) = series(&self.fetch_errors, &labels.with(error_type.as_str()))
-        {
-            counter.inc();
+        if let Err(error_type) = result {
+            add(&self.fetch_errors, &labels.with(error_type.as_str()), 1);
         }
-        if let Some(histogram) = series(&self.sync_duration, &labels.short()) {
-            histogram.observe(took.as_secs_f64());
-        }
+        update(&self.sync_duration, &labels.short(), |spread| {
+            spread.observe(took.as_secs_f64());
+        });
     }
 
     /// A failure outside a sync: a stalled worker, a thread that could not be started.
     pub fn failed(&self, labels: &SecretLabels, error_type: ErrorType) {
-        if let Some(counter) = series(&self.fetch_errors, &labels.with(error_type.as_str())) {
-            counter.inc();
-        }
+        add(&self.fetch_errors, &labels.with(error_type.as_str()), 1);
     }
 
     /// A complete success: time stamp, version, files written.
@@ -202,28 +183,21 @@ impl Metrics {
         version: Option<u64>,
         files: usize,
     ) {
-        if let Some(gauge) = series(&self.last_success, &labels.short()) {
-            gauge.set(unix(at));
-        }
+        set(&self.last_success, &labels.short(), unix(at));
         match version {
-            Some(version) => {
-                if let Some(gauge) = series(&self.version, &labels.short()) {
-                    gauge.set(i64::try_from(version).unwrap_or(i64::MAX));
-                }
-            }
+            // No server counts beyond 2^53.
+            #[allow(clippy::cast_precision_loss)]
+            Some(version) => set(&self.version, &labels.short(), version as f64),
             None => forget(&self.version, &labels.short()),
         }
-        if let Some(counter) = series(&self.writes, &labels.short()) {
-            counter.inc_by(u64::try_from(files).unwrap_or(u64::MAX));
-        }
+        let files = u64::try_from(files).unwrap_or(u64::MAX);
+        add(&self.writes, &labels.short(), files);
         self.stale(labels, Duration::ZERO);
     }
 
     /// Seconds since the last complete success; 0 in sync.
     pub fn stale(&self, labels: &SecretLabels, stale: Duration) {
-        if let Some(gauge) = series(&self.stale, &labels.short()) {
-            gauge.set(stale.as_secs_f64());
-        }
+        set(&self.stale, &labels.short(), stale.as_secs_f64());
     }
 
     /// How many secrets there are, and how many are in sync now.
@@ -234,9 +208,8 @@ impl Metrics {
 
     /// A store's breaker: 0 closed, 1 half-open, 2 open.
     pub fn breaker(&self, store: &str, state: i64) {
-        if let Some(gauge) = series(&self.breaker, &[store]) {
-            gauge.set(state);
-        }
+        #[allow(clippy::cast_precision_loss)] // one of three
+        set(&self.breaker, &[store], state as f64);
     }
 
     /// When the tokens of all sessions there are expire, by store and credentials: the earliest of
@@ -253,9 +226,7 @@ impl Metrics {
                 .or_insert(expires);
         }
         for ((store, credentials), expires) in &now {
-            if let Some(gauge) = series(&self.token_expiry, &[store, credentials]) {
-                gauge.set(unix(*expires));
-            }
+            set(&self.token_expiry, &[store, credentials], unix(*expires));
         }
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         for (store, credentials) in tokens.iter().filter(|token| !now.contains_key(*token)) {
@@ -331,16 +302,23 @@ impl Registrar<'_> {
     }
 }
 
-/// One series, made where it is new.
-fn series<B: MetricVecBuilder>(of: &MetricVec<B>, labels: &[&str]) -> Option<B::M>
-where
-    B::M: Metric,
-{
-    of.get_metric_with_label_values(labels).ok()
+/// Changes one series, which is made where it is new.
+fn update<V: Value>(of: &Labelled<V>, labels: &[&str], change: impl FnOnce(&mut V)) {
+    if let Ok(series) = of.get_metric_with_label_values(labels) {
+        series.update(change);
+    }
+}
+
+fn add(to: &Labelled<Count>, labels: &[&str], count: u64) {
+    update(to, labels, |series| series.0 += count);
+}
+
+fn set(of: &Labelled<Level>, labels: &[&str], level: f64) {
+    update(of, labels, |series| series.0 = level);
 }
 
 /// Removes one series; it need not exist.
-fn forget<B: MetricVecBuilder>(of: &MetricVec<B>, labels: &[&str]) {
+fn forget<V: Value>(of: &Labelled<V>, labels: &[&str]) {
     let _ = of.remove_label_values(labels);
 }
 

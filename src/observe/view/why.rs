@@ -1,9 +1,12 @@
 //! When a secret is tried next, and why then.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{time, within};
-use crate::observe::status::{SecretEntry, StatusDocument, StoreEntry, reason};
+use crate::observe::status::{SecretEntry, StatusDocument, StoreEntry, TIMES_MOVE, reason};
+
+/// Times of a secret in sync are at most so old: until they are shown, at a turn of the main loop.
+const TIMES_OLD: Duration = TIMES_MOVE.saturating_add(Duration::from_secs(1));
 
 /// When a secret is tried next, and why then.
 #[must_use]
@@ -18,7 +21,13 @@ pub(super) fn next(
         .find(|store| store.name == secret.store);
     let at = time(secret.next_refresh.as_deref());
     let reason = secret.next_reason.as_deref();
-    let under_way = at.is_some_and(|at| at <= now)
+    // A time that has passed is only an old one, where it is not shown each time that it moves.
+    let old = if secret.state == "in_sync" {
+        TIMES_OLD
+    } else {
+        Duration::ZERO
+    };
+    let under_way = at.is_some_and(|at| at + old <= now)
         || (at.is_none() && reason.is_none() && secret.state == "pending");
     if secret.state == "stalled" {
         let why = "a system call of its worker has not come back";
@@ -212,6 +221,18 @@ mod tests {
             (
                 "in_sync",
                 Some("interval"),
+                Some("11:59:54"),
+                "now|under way; 2 requests wait for a place (`maxConcurrent`, rate limit)",
+            ),
+            (
+                "in_sync",
+                Some("interval"),
+                Some("11:59:55"),
+                "now|every 5m, less up to a tenth",
+            ),
+            (
+                "failed",
+                Some("settled"),
                 Some("11:59:59"),
                 "now|under way; 2 requests wait for a place (`maxConcurrent`, rate limit)",
             ),

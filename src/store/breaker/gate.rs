@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
-use super::{Breaker, Change, Duty, Health, Outcome, Settings, Ticket};
+use super::{Breaker, Change, Duty, Found, Health, Outcome, Settings, Ticket};
 use crate::clock::{Clock, Stop, Tick};
 use crate::store::BreakerState;
 
@@ -162,9 +162,9 @@ impl Gate {
 
     /// Does what the breaker asks for, until told to stop: calls `ask` for the health question
     /// (at most one at a time), and wakes whose request is to be the probe. It sleeps while there
-    /// is nothing to do. `ask` gives the answer with a few words for people; it must come back
+    /// is nothing to do. `ask` tells what it found, with a few words for people; it must come back
     /// within the probe's time-out of 5 s.
-    pub fn serve(&self, stop: &Stop, mut ask: impl FnMut() -> (Health, String)) {
+    pub fn serve(&self, stop: &Stop, mut ask: impl FnMut() -> (Found, String)) {
         let shared = &*self.0;
         while !stop.is_stopped() {
             let now = shared.clock.now();
@@ -176,9 +176,9 @@ impl Gate {
                 Some(Duty::WakeAll) => state.waiters.wake_all(),
                 Some(Duty::AskHealth) => {
                     drop(state);
-                    let (health, why) = catch_unwind(AssertUnwindSafe(&mut ask))
-                        .unwrap_or_else(|_| (Health::Bad, "it failed on our side".to_owned()));
-                    shared.health(health, &why);
+                    let (found, why) = catch_unwind(AssertUnwindSafe(&mut ask))
+                        .unwrap_or_else(|_| (Found::NoAnswer, "it failed on our side".to_owned()));
+                    shared.health(found, &why);
                 }
                 None => {
                     drop(state);
@@ -195,14 +195,14 @@ impl Gate {
 }
 
 impl Shared {
-    fn health(&self, health: Health, why: &str) {
+    fn health(&self, found: Found, why: &str) {
         let (now, chance) = (self.clock.now(), self.clock.chance());
         let mut state = self.lock();
         let due = state.breaker.due();
-        match state.breaker.health(now, health, why, chance) {
+        match state.breaker.health(now, found, why, chance) {
             Some(change) => self.tell(&mut state, &change),
             // Away still, for another reason: who waits is woken to say so, and waits on.
-            None if health == Health::Bad
+            None if Health::of(found) == Health::Bad
                 && state.breaker.state() == BreakerState::Open
                 && state.cause != why =>
             {

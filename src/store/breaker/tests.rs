@@ -1,3 +1,5 @@
+mod probes;
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +13,12 @@ const SETTINGS: Settings = Settings {
     interval: Duration::from_secs(60),
     timeout: Duration::from_secs(30),
 };
+
+/// As with a server that is sealed, that is well, and with a proxy's page.
+const BAD: Found = Found::Answer(503);
+const GOOD: Found = Found::Answer(200);
+const SILENT: Found = Found::Answer(404);
+const FAILED: Outcome = Outcome::Failed(BAD);
 
 fn at(seconds: f64) -> Tick {
     Tick::from_start(Duration::from_secs_f64(seconds))
@@ -56,18 +64,18 @@ impl Rig {
         self.breaker.poll(at(self.now), 0.5)
     }
 
-    fn health(&mut self, health: Health) -> Option<BreakerState> {
+    fn health(&mut self, found: Found) -> Option<BreakerState> {
         self.breaker
-            .health(at(self.now), health, "status 503", 0.5)
+            .health(at(self.now), found, "status 503", 0.5)
             .map(|change| change.state)
     }
 
     /// Open, with that answer to the health question.
-    fn open(health: Health) -> Self {
+    fn open(found: Found) -> Self {
         let mut rig = Self::new();
-        rig.ends(&[Outcome::Failed; 3]);
+        rig.ends(&[FAILED; 3]);
         assert_eq!(rig.poll(), Some(Duty::AskHealth));
-        assert_eq!(rig.health(health), Some(BreakerState::Open));
+        assert_eq!(rig.health(found), Some(BreakerState::Open));
         rig
     }
 
@@ -81,14 +89,14 @@ impl Rig {
     }
 }
 
-use Outcome::{Failed, Neutral, Success};
+use Outcome::{Neutral, Success};
 
 #[test]
 fn two_failures_are_too_few() {
     let mut rig = Rig::new();
-    rig.ends(&[Failed, Failed]);
+    rig.ends(&[FAILED, FAILED]);
     assert_eq!(rig.poll(), None);
-    rig.ends(&[Failed]);
+    rig.ends(&[FAILED]);
     assert_eq!(rig.poll(), Some(Duty::AskHealth));
 }
 
@@ -96,15 +104,15 @@ fn two_failures_are_too_few() {
 fn sixty_per_cent_of_the_last_ten_ask_and_less_does_not() {
     let mut rig = Rig::new();
     rig.ends(&[
-        Failed, Failed, Success, Success, Success, Failed, Success, Failed,
+        FAILED, FAILED, Success, Success, Success, FAILED, Success, FAILED,
     ]);
-    rig.ends(&[Success, Failed]);
+    rig.ends(&[Success, FAILED]);
     assert_eq!(rig.poll(), None, "5 of 10");
-    rig.ends(&[Failed]);
+    rig.ends(&[FAILED]);
     assert_eq!(rig.poll(), None, "5 of the last 10");
-    rig.ends(&[Failed]);
+    rig.ends(&[FAILED]);
     assert_eq!(rig.poll(), None, "5 of the last 10");
-    rig.ends(&[Failed]);
+    rig.ends(&[FAILED]);
     assert_eq!(rig.poll(), Some(Duty::AskHealth), "6 of the last 10");
 }
 
@@ -112,20 +120,20 @@ fn sixty_per_cent_of_the_last_ten_ask_and_less_does_not() {
 fn a_thousand_earlier_successes_do_not_hide_an_outage() {
     let mut rig = Rig::new();
     rig.ends(&[Success; 1000]);
-    rig.ends(&[Failed; 5]);
+    rig.ends(&[FAILED; 5]);
     assert_eq!(rig.poll(), None);
-    rig.ends(&[Failed]);
+    rig.ends(&[FAILED]);
     assert_eq!(rig.poll(), Some(Duty::AskHealth));
 }
 
 #[test]
 fn what_ended_before_the_interval_is_forgotten() {
     let mut rig = Rig::new();
-    rig.ends(&[Failed, Failed]);
+    rig.ends(&[FAILED, FAILED]);
     rig.now += 60.1;
-    rig.ends(&[Failed]);
+    rig.ends(&[FAILED]);
     assert_eq!(rig.poll(), None, "the only one of its minute");
-    rig.ends(&[Failed, Failed]);
+    rig.ends(&[FAILED, FAILED]);
     assert_eq!(rig.poll(), Some(Duty::AskHealth));
 }
 
@@ -134,18 +142,18 @@ fn throttling_and_permanent_errors_never_count() {
     let mut rig = Rig::new();
     rig.ends(&[Neutral; 50]);
     assert_eq!(rig.poll(), None);
-    rig.ends(&[Failed, Neutral, Failed, Neutral]);
+    rig.ends(&[FAILED, Neutral, FAILED, Neutral]);
     assert_eq!(rig.poll(), None, "two failures are two, and not of four");
-    rig.ends(&[Neutral, Failed]);
+    rig.ends(&[Neutral, FAILED]);
     assert_eq!(rig.poll(), Some(Duty::AskHealth), "three of three");
 }
 
 #[test]
 fn it_does_not_open_before_the_health_answer_and_asks_once() {
     let mut rig = Rig::new();
-    rig.ends(&[Failed; 3]);
+    rig.ends(&[FAILED; 3]);
     assert_eq!(rig.poll(), Some(Duty::AskHealth));
-    rig.ends(&[Failed; 20]);
+    rig.ends(&[FAILED; 20]);
     assert_eq!(rig.breaker.state(), BreakerState::Closed);
     assert_eq!(rig.poll(), None);
 }
@@ -153,24 +161,24 @@ fn it_does_not_open_before_the_health_answer_and_asks_once() {
 #[test]
 fn a_good_answer_keeps_it_closed_and_forgets_the_failures() {
     let mut rig = Rig::new();
-    rig.ends(&[Failed; 3]);
+    rig.ends(&[FAILED; 3]);
     rig.poll();
-    assert_eq!(rig.health(Health::Good), None);
+    assert_eq!(rig.health(GOOD), None);
     assert_eq!(rig.breaker.state(), BreakerState::Closed);
-    rig.ends(&[Failed; 2]);
+    rig.ends(&[FAILED; 2]);
     assert_eq!(rig.poll(), None);
-    rig.ends(&[Failed]);
+    rig.ends(&[FAILED]);
     assert_eq!(rig.poll(), Some(Duty::AskHealth), "the next question");
 }
 
 #[test]
 fn a_bad_answer_opens_it_and_says_why() {
     let mut rig = Rig::new();
-    rig.ends(&[Success, Failed, Failed, Failed]);
+    rig.ends(&[Success, FAILED, FAILED, FAILED]);
     rig.poll();
     let change = rig
         .breaker
-        .health(at(rig.now), Health::Bad, "status 503", 0.5)
+        .health(at(rig.now), BAD, "status 503", 0.5)
         .unwrap();
     assert_eq!(change.state, BreakerState::Open);
     assert_eq!(
@@ -183,122 +191,71 @@ fn a_bad_answer_opens_it_and_says_why() {
 #[test]
 fn health_answers_mean_what_the_contract_says() {
     for status in [200, 429, 472, 473] {
-        assert_eq!(Health::of_status(status), Health::Good, "{status}");
+        assert_eq!(Health::of(Found::Answer(status)), Health::Good, "{status}");
     }
     for status in [500, 501, 502, 503, 504, 599] {
-        assert_eq!(Health::of_status(status), Health::Bad, "{status}");
+        assert_eq!(Health::of(Found::Answer(status)), Health::Bad, "{status}");
     }
     for status in [204, 301, 400, 401, 403, 404, 418, 499] {
-        assert_eq!(Health::of_status(status), Health::Silent, "{status}");
+        assert_eq!(
+            Health::of(Found::Answer(status)),
+            Health::Silent,
+            "{status}"
+        );
     }
-}
-
-#[test]
-fn probes_come_after_1_2_4_and_then_every_8_seconds() {
-    let mut rig = Rig::open(Health::Bad);
-    for wait in [1.0, 2.0, 4.0, 8.0, 8.0, 8.0] {
-        assert_eq!(rig.next(), (wait, Duty::AskHealth));
-        assert_eq!(rig.poll(), None, "one probe at a time");
-        assert_eq!(rig.health(Health::Bad), None);
-    }
-}
-
-#[test]
-fn a_probe_that_took_long_does_not_shift_the_next() {
-    let mut rig = Rig::open(Health::Bad);
-    rig.next();
-    rig.next();
-    rig.now += 5.0;
-    rig.health(Health::Bad);
-    assert_eq!(rig.next().0, 0.0, "4 s after the last began");
-    rig.now += 5.0;
-    rig.health(Health::Bad);
-    assert_eq!(rig.next().0, 3.0);
-}
-
-#[test]
-fn probes_jitter_by_a_quarter_and_keep_the_timeout() {
-    for (chance, first) in [(0.0, 0.75), (0.5, 1.0), (1.0, 1.25)] {
-        let mut breaker = Breaker::new(SETTINGS);
-        breaker.probes = 0;
-        breaker.open(at(0.0), By::Health, String::new(), chance);
-        assert_eq!(breaker.due(), Some(at(first)));
-    }
-    let mut rig = Rig::with(Settings {
-        timeout: Duration::from_secs(3),
-        ..SETTINGS
-    });
-    rig.ends(&[Failed; 3]);
-    rig.poll();
-    rig.health(Health::Bad);
-    let waits: Vec<f64> = (0..5).map(|_| rig.next().0).collect();
-    assert_eq!(waits, [1.0, 2.0, 3.0, 3.0, 3.0]);
 }
 
 #[test]
 fn a_good_probe_makes_it_half_open_and_max_requests_pass() {
-    let mut rig = Rig::open(Health::Bad);
+    let mut rig = Rig::open(BAD);
     rig.next();
-    assert_eq!(rig.health(Health::Good), Some(BreakerState::HalfOpen));
+    assert_eq!(rig.health(GOOD), Some(BreakerState::HalfOpen));
     let passed: Vec<_> = (0..10).filter_map(|who| rig.admit(who)).collect();
     assert_eq!(passed.len(), 3);
 }
 
 #[test]
 fn the_first_success_in_half_open_closes() {
-    let mut rig = Rig::open(Health::Bad);
+    let mut rig = Rig::open(BAD);
     rig.next();
-    rig.health(Health::Good);
+    rig.health(GOOD);
     let (first, second) = (rig.admit(1).unwrap(), rig.admit(2).unwrap());
-    assert_eq!(rig.record(&first, Failed), None, "one secret's own trouble");
+    assert_eq!(rig.record(&first, FAILED), None, "one secret's own trouble");
     assert_eq!(rig.record(&second, Success), Some(BreakerState::Closed));
-    rig.ends(&[Failed, Failed]);
+    rig.ends(&[FAILED, FAILED]);
     assert_eq!(rig.poll(), None, "it starts from nothing");
 }
 
 #[test]
 fn a_permanent_error_in_half_open_closes_for_the_store_answered() {
-    let mut rig = Rig::open(Health::Bad);
+    let mut rig = Rig::open(BAD);
     rig.next();
-    rig.health(Health::Good);
+    rig.health(GOOD);
     let ticket = rig.admit(1).unwrap();
     assert_eq!(rig.record(&ticket, Neutral), Some(BreakerState::Closed));
 }
 
 #[test]
 fn it_opens_again_when_all_that_half_open_admitted_failed() {
-    let mut rig = Rig::open(Health::Bad);
+    let mut rig = Rig::open(BAD);
     rig.next();
-    rig.next();
-    rig.health(Health::Good);
-    for who in 1..=3 {
-        let ticket = rig.admit(who).unwrap();
-        let change = rig.record(&ticket, Failed);
-        assert_eq!(change, (who == 3).then_some(BreakerState::Open));
+    // That it is well is new, and begins anew; that it is so again is not.
+    for wait in [1.0, 2.0, 4.0, 8.0, 8.0] {
+        assert_eq!(rig.health(GOOD), Some(BreakerState::HalfOpen));
+        for who in 1..=3 {
+            let ticket = rig.admit(who).unwrap();
+            let change = rig.record(&ticket, FAILED);
+            assert_eq!(change, (who == 3).then_some(BreakerState::Open));
+        }
+        assert_eq!(rig.next(), (wait, Duty::AskHealth));
     }
-    assert_eq!(rig.next(), (4.0, Duty::AskHealth), "the probes go on");
-}
-
-#[test]
-fn after_it_was_closed_the_probes_start_at_one_second_again() {
-    let mut rig = Rig::open(Health::Bad);
-    for _ in 0..6 {
-        rig.next();
-    }
-    rig.health(Health::Good);
-    let ticket = rig.admit(1).unwrap();
-    rig.record(&ticket, Success);
-    rig.ends(&[Failed; 3]);
-    rig.poll();
-    rig.health(Health::Bad);
-    assert_eq!(rig.next().0, 1.0);
 }
 
 #[test]
 fn a_request_that_hangs_in_half_open_does_not_keep_the_others_waiting() {
-    let mut rig = Rig::open(Health::Bad);
+    let mut rig = Rig::open(BAD);
     rig.next();
-    rig.health(Health::Good);
+    rig.health(GOOD);
     let _hanging: Vec<_> = (0..3).map(|who| rig.admit(who).unwrap()).collect();
     assert_eq!(rig.admit(9), None);
     assert_eq!(rig.next(), (5.0, Duty::WakeAll));
@@ -307,9 +264,9 @@ fn a_request_that_hangs_in_half_open_does_not_keep_the_others_waiting() {
 
 #[test]
 fn a_place_that_was_not_used_is_free_again() {
-    let mut rig = Rig::open(Health::Bad);
+    let mut rig = Rig::open(BAD);
     rig.next();
-    rig.health(Health::Good);
+    rig.health(GOOD);
     let tickets: Vec<_> = (0..3).map(|who| rig.admit(who).unwrap()).collect();
     rig.breaker.abandon(&tickets[0]);
     assert!(rig.admit(9).is_some());
@@ -318,12 +275,12 @@ fn a_place_that_was_not_used_is_free_again() {
 
 #[test]
 fn an_answer_that_says_nothing_opens_and_lets_requests_decide() {
-    let mut rig = Rig::open(Health::Silent);
+    let mut rig = Rig::open(SILENT);
     assert_eq!(rig.admit(1), None, "not before the probe is due");
     assert_eq!(rig.next(), (1.0, Duty::WakeOne));
     let ticket = rig.admit(1).unwrap();
     assert_eq!(rig.admit(2), None, "one at a time");
-    assert_eq!(rig.record(&ticket, Failed), None);
+    assert_eq!(rig.record(&ticket, FAILED), None);
     assert_eq!(rig.admit(2), None, "the next probe is not due");
     assert_eq!(rig.next(), (2.0, Duty::WakeOne));
     let ticket = rig.admit(2).unwrap();
@@ -332,21 +289,21 @@ fn an_answer_that_says_nothing_opens_and_lets_requests_decide() {
 
 #[test]
 fn a_silent_probe_is_made_by_a_request_at_once() {
-    let mut rig = Rig::open(Health::Bad);
+    let mut rig = Rig::open(BAD);
     assert_eq!(rig.next(), (1.0, Duty::AskHealth));
-    assert_eq!(rig.health(Health::Silent), None);
+    assert_eq!(rig.health(SILENT), None);
     assert_eq!(rig.next(), (0.0, Duty::WakeOne));
     let ticket = rig.admit(1).unwrap();
-    rig.record(&ticket, Failed);
+    rig.record(&ticket, FAILED);
     assert_eq!(rig.next(), (2.0, Duty::WakeOne));
 }
 
 #[test]
 fn the_probe_is_never_the_same_one_twice_while_others_wait() {
-    let mut rig = Rig::open(Health::Silent);
+    let mut rig = Rig::open(SILENT);
     rig.next();
     let ticket = rig.admit(1).unwrap();
-    rig.record(&ticket, Failed);
+    rig.record(&ticket, FAILED);
     rig.next();
     assert_eq!(rig.admit(1), None);
     assert!(rig.admit(2).is_some());
@@ -356,7 +313,7 @@ fn the_probe_is_never_the_same_one_twice_while_others_wait() {
 
 #[test]
 fn an_offer_that_nobody_takes_goes_to_the_next_after_two_seconds() {
-    let mut rig = Rig::open(Health::Silent);
+    let mut rig = Rig::open(SILENT);
     for wait in [1.0, 2.0, 2.0, 2.0, 2.0, 2.0] {
         assert_eq!(rig.next(), (wait, Duty::WakeOne));
     }
@@ -366,15 +323,15 @@ fn an_offer_that_nobody_takes_goes_to_the_next_after_two_seconds() {
 fn late_outcomes_of_another_state_have_no_say() {
     let mut rig = Rig::new();
     let late: Vec<_> = (0..4).map(|who| rig.admit(who).unwrap()).collect();
-    rig.ends(&[Failed; 3]);
+    rig.ends(&[FAILED; 3]);
     rig.poll();
-    rig.health(Health::Bad);
+    rig.health(BAD);
     assert_eq!(rig.record(&late[0], Success), None);
     assert_eq!(rig.breaker.state(), BreakerState::Open);
     rig.next();
-    rig.health(Health::Good);
+    rig.health(GOOD);
     for ticket in &late {
-        assert_eq!(rig.record(ticket, Failed), None);
+        assert_eq!(rig.record(ticket, FAILED), None);
     }
     assert_eq!(rig.breaker.state(), BreakerState::HalfOpen);
 }
@@ -384,7 +341,7 @@ struct GateRig {
     clock: ManualClock,
     gate: Gate,
     changes: Arc<Mutex<Vec<BreakerState>>>,
-    answers: crossbeam_channel::Sender<Health>,
+    answers: crossbeam_channel::Sender<Found>,
     asked: Receiver<()>,
     stop: Option<crate::clock::StopSource>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -424,14 +381,14 @@ impl GateRig {
 
     fn fail(&self, count: usize) {
         for _ in 0..count {
-            self.gate.admit(0).unwrap().record(Failed);
+            self.gate.admit(0).unwrap().record(FAILED);
         }
     }
 
     /// Waits for the question and answers it.
-    fn answer(&self, health: Health) {
+    fn answer(&self, found: Found) {
         self.asked.recv().unwrap();
-        self.answers.send(health).unwrap();
+        self.answers.send(found).unwrap();
     }
 
     fn wait_for(&self, state: BreakerState) {
@@ -442,7 +399,7 @@ impl GateRig {
 
     fn open(&self) {
         self.fail(3);
-        self.answer(Health::Bad);
+        self.answer(BAD);
         self.wait_for(BreakerState::Open);
         self.clock.wait_for_sleepers(1);
     }
@@ -468,7 +425,7 @@ fn everybody_who_waits_is_woken_by_one_good_probe() {
         .collect();
     assert!(waiters.iter().all(waits));
     rig.clock.advance(Duration::from_secs(1));
-    rig.answer(Health::Good);
+    rig.answer(GOOD);
     rig.wait_for(BreakerState::HalfOpen);
     for waiter in &waiters {
         assert!(waiter.recv().is_err());
@@ -496,7 +453,7 @@ fn everybody_who_waits_is_woken_by_one_good_probe() {
 fn by_requests_one_is_woken_at_a_time_in_their_order() {
     let rig = GateRig::new();
     rig.fail(3);
-    rig.answer(Health::Silent);
+    rig.answer(SILENT);
     rig.wait_for(BreakerState::Open);
     rig.clock.wait_for_sleepers(1);
     let first = rig.gate.admit(1).unwrap_err();
@@ -504,7 +461,7 @@ fn by_requests_one_is_woken_at_a_time_in_their_order() {
     rig.clock.advance(Duration::from_secs(1));
     assert!(first.recv().is_err());
     assert!(waits(&second));
-    rig.gate.admit(1).unwrap().record(Failed);
+    rig.gate.admit(1).unwrap().record(FAILED);
     let first = rig.gate.admit(1).unwrap_err();
     rig.clock.wait_for_sleepers(1);
     rig.clock.advance(Duration::from_secs(2));
@@ -520,7 +477,7 @@ fn by_requests_one_is_woken_at_a_time_in_their_order() {
 fn who_asks_twice_waits_once() {
     let rig = GateRig::new();
     rig.fail(3);
-    rig.answer(Health::Silent);
+    rig.answer(SILENT);
     rig.wait_for(BreakerState::Open);
     rig.clock.wait_for_sleepers(1);
     let mine = [1, 1].map(|who| rig.gate.admit(who).unwrap_err());
@@ -535,7 +492,7 @@ fn a_pass_that_is_dropped_gives_its_place_to_those_who_wait() {
     let rig = GateRig::new();
     rig.open();
     rig.clock.advance(Duration::from_secs(1));
-    rig.answer(Health::Good);
+    rig.answer(GOOD);
     rig.wait_for(BreakerState::HalfOpen);
     let passes: Vec<_> = (0..3).map(|who| rig.gate.admit(who).unwrap()).collect();
     let waiting = rig.gate.admit(9).unwrap_err();
@@ -553,7 +510,7 @@ fn a_health_question_that_panics_is_a_bad_answer() {
     let serving = gate.clone();
     let thread = std::thread::spawn(move || serving.serve(&stop, || panic!("a defect")));
     for _ in 0..3 {
-        gate.admit(0).unwrap().record(Failed);
+        gate.admit(0).unwrap().record(FAILED);
     }
     while gate.state() != BreakerState::Open {
         std::thread::yield_now();
@@ -576,11 +533,11 @@ fn another_cause_of_an_outage_wakes_who_waits_to_tell_it_and_lets_nobody_pass() 
     let thread = std::thread::spawn(move || {
         serving.serve(&stop, || {
             let why: &str = to_give.recv().unwrap();
-            (Health::Bad, why.to_owned())
+            (Found::NoAnswer, why.to_owned())
         });
     });
     for _ in 0..3 {
-        gate.admit(0).unwrap().record(Failed);
+        gate.admit(0).unwrap().record(FAILED);
     }
     let answer = |why: &'static str| {
         answers.send(why).unwrap();

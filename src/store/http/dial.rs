@@ -17,7 +17,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 
 use super::HttpError;
-use super::error::{explain_io, explain_tls, no_such_host};
+use super::error::{explain_io, explain_tls, is_nobody, no_such_host};
 use super::line::{Line, Path, Socket, Stream, Timed, Tls, moment};
 use super::origin::Origin;
 use super::proxy::{Refusal, Tunnel};
@@ -213,13 +213,14 @@ impl Dialer {
         if let Hop::Unix(path) = &route.hop {
             return UnixStream::connect(path)
                 .map(Socket::Unix)
-                .map_err(|error| explain_io(&route.address, "cannot connect", &error).into());
+                .map_err(|error| no_connection(&route.address, &error, is_nobody(&error)));
         }
         let named = match &route.hop {
             Hop::Proxy(tunnel) => tunnel.shown.as_str(),
             _ => &route.address,
         };
         let mut last = None;
+        let mut nobody = true;
         let mut left_over = addresses.len();
         for address in addresses {
             // Each gets its share of the time that is left, so that one which swallows packets
@@ -242,17 +243,28 @@ impl Dialer {
                     let _ = stream.set_nodelay(true);
                     return Ok(Socket::Tcp(stream));
                 }
-                Err(error) => last = Some(error),
+                Err(error) => {
+                    nobody &= is_nobody(&error);
+                    last = Some(error);
+                }
             }
         }
         match last {
             Some(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Err(ureq::Error::Timeout(ureq::Timeout::Connect))
             }
-            Some(error) => Err(explain_io(named, "cannot connect", &error).into()),
+            Some(error) => Err(no_connection(named, &error, nobody)),
             None => Err(no_such_host(named, "no address").into()),
         }
     }
+}
+
+fn no_connection(named: &str, error: &io::Error, nobody: bool) -> ureq::Error {
+    HttpError {
+        nobody,
+        ..explain_io(named, "cannot connect", error)
+    }
+    .into()
 }
 
 /// Why there is no TLS.

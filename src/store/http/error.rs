@@ -32,6 +32,9 @@ pub struct HttpError {
     pub remedy: Option<String>,
     /// Set where a pooled connection turned out to be closed before a byte of the answer came.
     pub(super) stale: bool,
+    /// Set where nothing listened at any of its addresses, or no network leads there: no program was
+    /// asked.
+    pub(in crate::store) nobody: bool,
 }
 
 impl HttpError {
@@ -41,6 +44,7 @@ impl HttpError {
             message: message.into(),
             remedy: None,
             stale: false,
+            nobody: false,
         }
     }
 
@@ -245,6 +249,17 @@ pub(super) fn explain_io(address: &str, what: &str, error: &io::Error) -> HttpEr
         io::ErrorKind::NotConnected => unavailable("closed on our side"),
         _ => unavailable(&plain(&error.to_string())).remedy(SERVER_LOG),
     }
+}
+
+/// Whether a connection that failed so troubled no program on the other side.
+pub(super) fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        // The second: no such socket file.
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NetworkUnreachable
+    )
 }
 
 /// The operating system's words without its error number.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Meaning, Operation};
-use super::credential::{self, Unreadable};
 use super::envelope::Envelope;
 use super::explain::Asked;
 use super::inquiry::LookUp;
@@ -16,7 +15,8 @@ use super::unwrapped::Unwrapped;
 use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
-use crate::plan::{Auth, Credential, SessionPlan};
+use crate::plan::tls::FileFault;
+use crate::plan::{Auth, Credential, SessionPlan, Unreadable};
 use crate::secret::{SecretBytes, SecretString};
 use crate::store::{Mode, StoreError};
 
@@ -164,7 +164,9 @@ impl Authenticator {
         known: Known<'_>,
         stop: &Stop,
     ) -> Result<Acquired, StoreError> {
-        let value = credential::read(credential).map_err(|why| self.waiting("the token", &why))?;
+        let value = credential
+            .read()
+            .map_err(|why| self.waiting("the token", &why))?;
         if known.current == Some(&value) {
             return Ok(Acquired::Same);
         }
@@ -281,7 +283,7 @@ impl Authenticator {
             Retry::Backoff(None),
             format!("`{}`: {what}: {why}", self.wire.address()),
         )
-        .with_remedy(why.remedy())
+        .with_remedy(deliver(why))
     }
 
     fn approle_given(
@@ -291,11 +293,14 @@ impl Authenticator {
         wrapping_path: Option<&str>,
         stop: &Stop,
     ) -> Result<AppRoleGiven, StoreError> {
-        let role_id = credential::read(role_id).map_err(|why| self.waiting("the role ID", &why))?;
+        let role_id = role_id
+            .read()
+            .map_err(|why| self.waiting("the role ID", &why))?;
         let secret_id = match secret_id {
             None => None,
             Some(secret_id) => {
-                let value = credential::read(secret_id)
+                let value = secret_id
+                    .read()
                     .map_err(|why| self.waiting("the secret ID", &why))?;
                 Some(match wrapping_path {
                     Some(path) => self.unwrap_secret_id(value, path, stop)?,
@@ -422,6 +427,20 @@ fn answered(error: &StoreError) -> bool {
                 | ErrorType::BadRequest
                 | ErrorType::BadResponse
         )
+}
+
+/// What to do about a credential that is not to be had.
+fn deliver(why: &Unreadable) -> String {
+    let path = why.path.display();
+    match why.fault {
+        FileFault::Missing | FileFault::Empty => {
+            format!("put the credential into `{path}`: it is taken up at once")
+        }
+        _ => format!(
+            "let `{path}` be a file with one line of text that uid {} may read",
+            rustix::process::geteuid().as_raw()
+        ),
+    }
 }
 
 /// A token is not longer: with the rest of its request it must fit into a connection's buffer.

@@ -14,7 +14,7 @@ use crate::failure::{ErrorType, Retry};
 use crate::observe::trace;
 use crate::plan::tls::TlsFileError;
 use crate::plan::{Daemon, StorePlan, TlsFiles};
-use crate::store::breaker::{Health, Outcome};
+use crate::store::breaker::{Found, Outcome};
 use crate::store::entrance::{Entrance, PROBE_WITHIN};
 use crate::store::http::{Http, HttpError, Material, Request};
 use crate::store::{StoreError, StoreEvent};
@@ -111,8 +111,8 @@ impl Client {
     }
 
     /// Asks for the server's health, past all limits and without a namespace.
-    pub(super) fn health(&self) -> (Health, String) {
-        let (health, message, remedy) = match self.ask_health() {
+    pub(super) fn health(&self) -> (Found, String) {
+        let (found, message, remedy) = match self.ask_health() {
             Ok((status, sealed)) => {
                 let (what, remedy) = match status {
                     503 if sealed => ("is sealed".to_owned(), Some(remedy::UNSEAL)),
@@ -121,26 +121,30 @@ impl Client {
                     _ => (format!("answered {status}"), None),
                 };
                 (
-                    Health::of_status(status),
+                    Found::Answer(status),
                     format!("`{}` {what}", self.address),
                     remedy.map(str::to_owned),
                 )
             }
-            Err(error) => (Health::Bad, error.failure.message, error.failure.remedy),
+            Err((found, error)) => (found, error.failure.message, error.failure.remedy),
         };
         let away = remedy.map(|remedy| (message.clone(), remedy));
         *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
-        (health, message)
+        (found, message)
     }
 
     /// The status of the server's health, and whether it says that it is sealed.
-    fn ask_health(&self) -> Result<(u16, bool), StoreError> {
+    fn ask_health(&self) -> Result<(u16, bool), (Found, StoreError)> {
         let client = self.agents().first().and_then(|(files, _)| files.clone());
         let request = Request {
             query: "standbyok=true&perfstandbyok=true",
             ..Request::get("/v1/sys/health", PROBE_WITHIN)
         };
-        let response = self.agent(client.as_ref())?.send(&request)?;
+        let agent = self.agent(client.as_ref());
+        let response = agent
+            .map_err(|error| (Found::NoAnswer, error))?
+            .send(&request)
+            .map_err(|error| (found_by(&error), error.into()))?;
         Ok((response.status, says_sealed(response.body.expose())))
     }
 
@@ -239,13 +243,22 @@ fn outcome(result: &Result<Reply, HttpError>) -> Outcome {
             Meaning::Sealed
             | Meaning::Uninitialised
             | Meaning::Unavailable(_)
-            | Meaning::TimedOut => Outcome::Failed,
+            | Meaning::TimedOut => Outcome::Failed(Found::Answer(reply.status)),
             Meaning::Good => Outcome::Success,
             _ => Outcome::Neutral,
         },
-        Err(error) if error.is_retryable() => Outcome::Failed,
+        Err(error) if error.is_retryable() => Outcome::Failed(found_by(error)),
         // No HTTP, or a request that cannot be made.
         Err(_) => Outcome::Neutral,
+    }
+}
+
+/// What a request without an answer says of who was asked.
+fn found_by(error: &HttpError) -> Found {
+    match error.error_type {
+        _ if error.nobody => Found::Nobody,
+        ErrorType::Timeout => Found::TimedOut,
+        _ => Found::NoAnswer,
     }
 }
 

@@ -61,9 +61,9 @@ pub(super) fn start(session: &Arc<Session>, tools: &Tools) -> Result<(), StoreEr
         .map(drop)
         .map_err(|error| {
             StoreError::new(
-                ErrorType::Unavailable,
+                ErrorType::Panic,
                 Retry::Backoff(None),
-                format!("no thread for the session's keeper: {error}"),
+                format!("cannot start a thread for the session's keeper, which logs in: {error}"),
             )
             .with_remedy(crate::failure::MORE_THREADS)
         })

@@ -11,7 +11,6 @@
 pub mod answer;
 mod auth;
 mod client;
-mod credential;
 mod envelope;
 mod explain;
 mod inquiry;
@@ -28,5 +27,6 @@ mod upkeep;
 mod wire;
 
 pub(crate) use kv::{encoded, fetched, request_path};
+pub use store::longest_fetch;
 pub(crate) use store::{Retired, Surroundings, VaultStore};
 pub(crate) use unwrapped::LEFT_FOR_THE_DAEMON;

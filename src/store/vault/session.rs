@@ -23,6 +23,11 @@ pub(super) const CALM: Duration = Duration::from_secs(5 * 60);
 /// anybody notices if it is revoked meanwhile, longer than a crowd of doubters needs.
 const ASKED: Duration = Duration::from_secs(2);
 
+/// The longest that a worker waits for the keeper: for a login and the look-up after it, and a little.
+pub(super) fn patience(timeout: Duration) -> Duration {
+    timeout * 2 + Duration::from_secs(5)
+}
+
 /// What a worker reports of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -95,7 +100,7 @@ impl Session {
         Self {
             plan,
             clock,
-            patience: timeout * 2 + Duration::from_secs(5),
+            patience: patience(timeout),
             state: Mutex::new(State {
                 token,
                 generation: 1,
@@ -123,6 +128,22 @@ impl Session {
             nudged,
             stop,
         }
+    }
+
+    /// Starts the keeper, where there will be something to keep. It waits until somebody asks.
+    ///
+    /// # Errors
+    ///
+    /// Those of `start`.
+    pub(super) fn prepare(
+        &self,
+        start: impl Fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.token.is_some() || state.stop.is_none() {
+            return Ok(());
+        }
+        state.start_once(start)
     }
 
     /// The token, waiting for a login that is under way. `start` starts the keeper, which happens
@@ -161,10 +182,7 @@ impl Session {
                     return Err(closed());
                 }
                 self.login_begins(&mut state, login);
-                if !state.started {
-                    start()?;
-                    state.started = true;
-                }
+                state.start_once(&start)?;
                 if !state.wanted {
                     state.wanted = true;
                     self.poke();
@@ -404,6 +422,14 @@ impl Session {
 }
 
 impl State {
+    fn start_once(&mut self, start: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        if !self.started {
+            start()?;
+            self.started = true;
+        }
+        Ok(())
+    }
+
     fn reason(&self) -> Option<String> {
         self.failure.as_ref().map(|failure| failure.message.clone())
     }

@@ -14,7 +14,7 @@ use super::client::Client;
 use super::explain::Asked;
 use super::keeper::{self, Tools, revoke};
 use super::kv;
-use super::session::{Refusal, Session};
+use super::session::{Refusal, Session, patience};
 use super::teller::Teller;
 use super::token::Token;
 use super::unwrapped::Unwrapped;
@@ -22,8 +22,9 @@ use super::wire::{Call, Method, Reply, Wire, number_of};
 use crate::clock::{Clock, Stop};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::{Daemon, SessionKey, SessionPlan, Source, StorePlan};
-use crate::store::breaker::Health;
+use crate::store::breaker::Found;
 use crate::store::entrance::Entrance;
+use crate::store::limiter::turn;
 use crate::store::{Fetched, Mode, SessionStatus, Store, StoreError, StoreEvent};
 
 /// What stores share.
@@ -67,7 +68,7 @@ impl VaultStore {
         let prober = Arc::downgrade(&client);
         entrance.probe_with(Box::new(move || match prober.upgrade() {
             Some(client) => client.health(),
-            None => (Health::Bad, "the store is closed".to_owned()),
+            None => (Found::NoAnswer, "the store is closed".to_owned()),
         }));
         let wire: Arc<dyn Wire> = Arc::<Client>::clone(&client);
         Self {
@@ -231,6 +232,11 @@ impl VaultStore {
 }
 
 impl Store for VaultStore {
+    fn prepare(&self, source: &Source) -> Result<(), StoreError> {
+        let Entry { session, tools } = self.session(&source.session)?;
+        session.prepare(|| keeper::start(&session, &tools))
+    }
+
     fn fetch(&self, source: &Source, stop: &Stop) -> Result<Fetched, StoreError> {
         let Entry { session, tools } = self.session(&source.session)?;
         let mut token = session.token(|| keeper::start(&session, &tools), stop)?;
@@ -259,6 +265,15 @@ impl Store for VaultStore {
         token.has_read(fetched.leased);
         Ok(fetched)
     }
+}
+
+/// The longest that one fetch may legally take with this time-out, when so many workers run: a wait for a token, the
+/// read, and, where that finds the token dead, a wait for what the keeper makes of it, and the read again.
+#[must_use]
+pub fn longest_fetch(timeout: Duration, workers: usize) -> Duration {
+    // A place among those in flight, and the answer.
+    let request = turn(workers) + timeout * 2;
+    (patience(timeout) + request) * 2
 }
 
 /// A session that the plan no longer has.

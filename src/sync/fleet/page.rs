@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::chart::{Panel, chart};
 use super::phases::{Phases, SECRETS, SPAN};
 use super::recovery::{self, Recovery};
-use super::{INTERVAL, MEAN, number};
+use super::{Histogram, INTERVAL, MEAN, number};
+use crate::store::breaker::Found;
 
 /// Set by `make phases`: page and charts are written.
 const WRITE: &str = "SECRETS_SYNC_GENERATE";
@@ -15,12 +16,13 @@ const FLEETS: [u32; 3] = [10, 1_000, 100_000];
 #[test]
 fn the_page_of_scaling_says_what_the_schedule_and_the_breaker_do() {
     let together = Phases::simulate(1.0);
-    let recoveries = [30.0, 150.0, 600.0].map(Recovery::simulate);
+    let [gone, sealed] = [Found::Nobody, Found::Answer(503)]
+        .map(|found| [30.0, 150.0, 600.0].map(|outage| Recovery::simulate(outage, found)));
     is_between("load", &load());
     is_between("phases", &phases(&together));
-    is_between("recovery", &recovered(&recoveries));
+    is_between("recovery", &recovered(gone.iter().chain(&sealed)));
     is("docs/phases.svg", &phases_chart(&together));
-    is("docs/recovery.svg", &recovery_chart(&recoveries[2]));
+    is("docs/recovery.svg", &recovery_chart(&gone[2], &sealed[2]));
 }
 
 /// Requests a second without any trouble: reads, and what a login needs.
@@ -71,15 +73,16 @@ fn phases(together: &Phases) -> String {
     text + "\nIn multiples of the mean, which is 3.5 reads a second for 1,000 secrets.\n"
 }
 
-fn recovered(recoveries: &[Recovery]) -> String {
-    let mut text = "| outage | secrets that came due in it | health questions a second meanwhile: 1,000 hosts | \
+fn recovered<'a>(recoveries: impl Iterator<Item = &'a Recovery>) -> String {
+    let mut text = "| outage | meanwhile | secrets that came due in it | health questions a second meanwhile: 1,000 hosts | \
                     100,000 hosts | reads in the busiest second after it: 1,000 hosts | 100,000 hosts | half of \
-                    them current after | all |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+                    them current after | all |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|\n"
         .to_owned();
     for recovery in recoveries {
         text += &format!(
-            "| {} | {:.0} % | {} | {} | {} | {} | {:.1} s | {:.1} s |\n",
+            "| {} | {} | {:.0} % | {} | {} | {} | {} | {:.1} s | {:.1} s |\n",
             span(recovery.outage),
+            meanwhile(recovery),
             100.0 * recovery.failed(),
             rate(1_000.0 * recovery.questions()),
             rate(100_000.0 * recovery.questions()),
@@ -124,42 +127,47 @@ fn phases_chart(phases: &Phases) -> String {
     )
 }
 
-fn recovery_chart(recovery: &Recovery) -> String {
-    let (from, to) = (recovery.outage - 20.0, recovery.outage + 20.0);
+fn meanwhile(recovery: &Recovery) -> &'static str {
+    match recovery.found {
+        Found::Nobody => "nothing listens",
+        _ => "it is sealed",
+    }
+}
+
+fn recovery_chart(gone: &Recovery, sealed: &Recovery) -> String {
     let scale = 100.0 / f64::from(recovery::HOSTS);
-    let each = |rates: Vec<f64>| rates.iter().map(|rate| rate * scale).collect::<Vec<f64>>();
-    let below: Vec<_> = [-20, -10, 0, 10, 20]
-        .map(|second| (f64::from(second + 20) / 40.0, format!("{second} s")))
-        .into();
-    let panel = |title: &str, class, values: Vec<f64>, top: f64| Panel {
-        title: title.to_owned(),
-        series: vec![(class, values)],
-        top,
-        levels: vec![(top, format!("{top}"))],
-        below: below.clone(),
+    let panel = |recovery: &Recovery, what: &str, class, histogram: &Histogram, top: f64| {
+        let (from, to) = (recovery.outage - 20.0, recovery.outage + 20.0);
+        let rates = histogram.rates(from, to);
+        Panel {
+            title: format!("{}: {what}", meanwhile(recovery)),
+            series: vec![(class, rates.iter().map(|rate| rate * scale).collect())],
+            top,
+            levels: vec![(top, format!("{top}"))],
+            below: [-20, -10, 0, 10, 20]
+                .map(|second| (f64::from(second + 20) / 40.0, format!("{second} s")))
+                .into(),
+        }
     };
+    let health = "health questions a second, of 100 hosts";
+    let reads = format!(
+        "reads a second, of 100 hosts with {} secrets each",
+        recovery::SECRETS
+    );
     let told = format!(
         "A hundred hosts with {} secrets each before and after the end of an outage of {}: questions after the \
-         health of the server, and reads, by the second.",
+         health of the server, and reads, by the second; of a server that was gone, and of one that was sealed.",
         recovery::SECRETS,
-        span(recovery.outage),
+        span(gone.outage),
     );
     chart(
         "Requests of a fleet at the end of an outage",
         &told,
         &[
-            panel(
-                "health questions a second, of 100 hosts",
-                "two",
-                each(recovery.health.rates(from, to)),
-                20.0,
-            ),
-            panel(
-                "reads a second, of 100 hosts with 10 secrets each",
-                "one",
-                each(recovery.reads.rates(from, to)),
-                200.0,
-            ),
+            panel(gone, health, "two", &gone.health, 60.0),
+            panel(gone, &reads, "one", &gone.reads, 600.0),
+            panel(sealed, health, "two", &sealed.health, 60.0),
+            panel(sealed, &reads, "one", &sealed.reads, 600.0),
         ],
     )
 }

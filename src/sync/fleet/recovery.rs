@@ -8,7 +8,7 @@ use crate::config::{Daemon, Environment, daemon_settings};
 use crate::failure::Retry;
 use crate::plan::Interval;
 use crate::store::BreakerState;
-use crate::store::breaker::{Breaker, Change, Duty, Health, Outcome, Settings};
+use crate::store::breaker::{Breaker, Change, Duty, Found, Outcome, Settings};
 use crate::sync::crew::splay;
 use crate::sync::schedule::{Backoff, Pacing};
 
@@ -22,6 +22,8 @@ pub(super) const SECRETS: u32 = 10;
 /// All requests, by the second.
 pub(super) struct Recovery {
     pub(super) outage: f64,
+    /// What the hosts found meanwhile.
+    pub(super) found: Found,
     pub(super) health: Histogram,
     pub(super) reads: Histogram,
     /// How long after the end of the outage each secret that failed in it was current.
@@ -29,13 +31,15 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    /// An outage of so many seconds, that finds the refreshes of the fleet evenly spread.
-    pub(super) fn simulate(outage: f64) -> Self {
+    /// An outage of so many seconds, that finds the refreshes of the fleet evenly spread, and in which each
+    /// request finds that.
+    pub(super) fn simulate(outage: f64, found: Found) -> Self {
         let dice = Dice::seeded();
         let daemon = daemon_settings(&Environment::default()).unwrap();
         let end = outage + 60.0;
         let mut all = Self {
             outage,
+            found,
             health: Histogram::new(1.0, end),
             reads: Histogram::new(1.0, end),
             current: Vec::new(),
@@ -158,7 +162,7 @@ impl<'a> Host<'a> {
         let outcome = if well {
             Outcome::Success
         } else {
-            Outcome::Failed
+            Outcome::Failed(all.found)
         };
         let change = self
             .breaker
@@ -170,12 +174,12 @@ impl<'a> Host<'a> {
         match self.breaker.poll(now, self.dice.chance()) {
             Some(Duty::AskHealth) => {
                 all.health.add(now.since_start().as_secs_f64());
-                let health = if now >= self.end {
-                    Health::Good
+                let found = if now >= self.end {
+                    Found::Answer(200)
                 } else {
-                    Health::Bad
+                    all.found
                 };
-                let change = self.breaker.health(now, health, "", self.dice.chance());
+                let change = self.breaker.health(now, found, "", self.dice.chance());
                 self.changed(change, now);
             }
             Some(Duty::WakeOne | Duty::WakeAll) => self.wake(now),

@@ -6,19 +6,18 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dlmalloc::GlobalDlmalloc;
 use secrets_sync::config::Environment;
 use secrets_sync::files::{NewFile, Writer};
+use secrets_sync::heap::{Heap, Wiping};
 use secrets_sync::plan::{self, Plan, Purpose};
 use secrets_sync::render::{Content, Data, Limits, Template, render};
 use secrets_sync::secret::{Fields, SecretBytes};
 use secrets_sync::store::vault::answer::{Operation, meaning};
 use secrets_sync::store::vault::kv;
-use zeroizing_alloc::ZeroAlloc;
 
 /// As in the program: wiping is a part of the work.
 #[global_allocator]
-static HEAP: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
+static HEAP: Wiping = Heap::wiping();
 
 /// A piece of work.
 pub struct Work {

@@ -1,10 +1,12 @@
 //! Connections: made, kept, found closed, redirected, refused.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::super::{Http, Request};
+use super::super::dial::Dialer;
+use super::super::{Http, HttpError, Request};
 use super::support::{Server, TIMEOUT, body, get, plan};
 use crate::failure::{ErrorType, Retry};
 use crate::plan::Address;
@@ -261,7 +263,7 @@ fn a_post_is_not_repeated_for_see_other() {
 #[test]
 fn a_refused_connection_says_so_and_may_be_retried() {
     let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
     let http = Http::build(&plan(false, "127.0.0.1", port), None).unwrap();
@@ -271,9 +273,40 @@ fn a_refused_connection_says_so_and_may_be_retried() {
         format!("`http://127.0.0.1:{port}`: cannot connect: connection refused")
     );
     assert!(error.remedy.is_some());
+    assert!(error.nobody);
     let store = StoreError::from(error);
     assert_eq!(store.failure.error_type, ErrorType::Unavailable);
     assert_eq!(store.failure.retry, Retry::Backoff(None));
+}
+
+#[test]
+fn nobody_listens_where_each_address_refuses_and_only_there() {
+    let refusing = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let (full, _held) = full_backlog();
+    let full = full.local_addr().unwrap();
+    let http = Http::build(&plan(false, "127.0.0.1", 1), None).unwrap();
+    let is_nobody = |addresses: &[SocketAddr]| {
+        let until = Some(http.route.clock.now() + Duration::from_millis(400));
+        let dialer = Dialer(Arc::clone(&http.route));
+        match dialer.open(addresses, until, ureq::Timeout::Connect, |_| Ok(())) {
+            Err(ureq::Error::Other(error)) => error.downcast::<HttpError>().unwrap().nobody,
+            Err(_) => false,
+            Ok(_) => panic!("a connection"),
+        }
+    };
+    assert!(is_nobody(&[refusing()]));
+    assert!(is_nobody(&[refusing(), refusing()]));
+    assert!(
+        !is_nobody(&[full, refusing()]),
+        "who swallows it may be there"
+    );
+    assert!(!is_nobody(&[refusing(), full]));
+    // Somebody was there.
+    let server = Server::start(|_| {});
+    assert!(!get(&server.http()).unwrap_err().nobody);
 }
 
 #[test]
@@ -281,6 +314,7 @@ fn a_name_that_is_not_known_says_so() {
     let http = Http::build(&plan(false, "no-such-host.invalid", 8200), None).unwrap();
     let error = get(&http).unwrap_err();
     assert_eq!(error.error_type, ErrorType::Unavailable, "{error}");
+    assert!(!error.nobody);
     assert!(
         error
             .message
@@ -320,26 +354,31 @@ fn a_unix_socket_that_is_not_there_or_not_served_says_so() {
     let mut plan = plan(false, "", 0);
     plan.address = Address::Unix(path.clone());
     let http = Http::build(&plan, None).unwrap();
-    let cause = |http: &Http| get(http).unwrap_err().message;
+    let cause = |http: &Http| {
+        let error = get(http).unwrap_err();
+        assert!(error.nobody);
+        error.message
+    };
     assert!(cause(&http).ends_with("cannot connect: no such socket"));
     drop(UnixListener::bind(&path).unwrap());
     assert!(cause(&http).ends_with("cannot connect: connection refused"));
 }
 
+/// A listener that swallows what comes, and what fills it.
+fn full_backlog() -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let moment = Duration::from_millis(30);
+    let held = (0..200)
+        .map_while(|_| TcpStream::connect_timeout(&address, moment).ok())
+        .collect();
+    (listener, held)
+}
+
 #[test]
 fn a_connection_that_is_not_answered_ends_at_the_time_out() {
-    // A full backlog swallows what comes.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (listener, _held) = full_backlog();
     let port = listener.local_addr().unwrap().port();
-    let held: Vec<_> = (0..200)
-        .map_while(|_| {
-            std::net::TcpStream::connect_timeout(
-                &listener.local_addr().unwrap(),
-                Duration::from_millis(30),
-            )
-            .ok()
-        })
-        .collect();
     let http = Http::build(&plan(false, "127.0.0.1", port), None).unwrap();
     let started = Instant::now();
     let error = http
@@ -347,7 +386,6 @@ fn a_connection_that_is_not_answered_ends_at_the_time_out() {
         .unwrap_err();
     assert_eq!(error.error_type, ErrorType::Timeout, "{error}");
     assert!(started.elapsed() < Duration::from_millis(1500));
-    drop(held);
 }
 
 #[test]

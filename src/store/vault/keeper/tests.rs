@@ -14,6 +14,7 @@ use crate::clock::ManualClock;
 use crate::failure::Failure;
 use crate::plan::{Credential, SessionKey, SessionPlan};
 use crate::store::StoreEvent;
+use crate::store::vault::longest_fetch;
 
 const DENIED: &str = "permission denied";
 const POLICY: &str = "1 error occurred:\n\t* permission denied\n\n";
@@ -31,6 +32,8 @@ struct Rules {
     defect: bool,
     /// Logins are refused.
     refuse_logins: bool,
+    /// Each answer takes so long.
+    slow: Duration,
     /// `lookup-self` and `renew-self` are refused by policy.
     mute: bool,
     tokens: HashMap<String, (Tick, Tick)>,
@@ -120,6 +123,8 @@ fn auth(token: &str, ttl: Duration, renewable: bool) -> Value {
 
 impl Wire for FakeServer {
     fn send(&self, call: &Call<'_>, _stop: &Stop) -> Result<Reply, StoreError> {
+        let slow = self.rules().slow;
+        self.clock.advance(slow);
         let (status, body) = self
             .answer(call)
             .ok_or_else(|| StoreError::new(ErrorType::Unavailable, Retry::Backoff(None), "down"))?;
@@ -176,6 +181,7 @@ impl Lab {
                 down: false,
                 defect: false,
                 refuse_logins: false,
+                slow: Duration::ZERO,
                 mute: false,
                 tokens: HashMap::new(),
                 calls: Vec::new(),
@@ -554,4 +560,28 @@ fn a_root_token_is_left_alone() {
     lab.server.rules().mute = true;
     lab.live(HOUR * 24 * 30, |lab| assert!(lab.is_valid()));
     assert_eq!(lab.server.rules().calls.len(), 1, "one look-up");
+}
+
+#[test]
+fn the_slowest_fetch_that_succeeds_keeps_within_what_one_may_take() {
+    let timeout = Duration::from_secs(30);
+    let lab = Lab::new(approle(), HOUR, 24 * HOUR);
+    lab.server.rules().slow = timeout;
+    let session = Arc::clone(&lab.session);
+    let keeper = std::thread::spawn(move || lab.keeper.run());
+    let began = lab.clock.now();
+    let started = || Ok(());
+    let token = session.token(started, &lab.stop).unwrap();
+    // Each read waits for a place as long as it may, then for its answer.
+    let read = || lab.clock.advance(timeout * 2);
+    read();
+    lab.server.kill_all();
+    let other = session.refused(&token, Refusal::Dead, &lab.stop).unwrap();
+    assert!(other.is_some_and(|other| other.generation > token.generation));
+    read();
+    let took = lab.clock.now().since(began);
+    drop(session.close());
+    keeper.join().unwrap();
+    assert!(took >= timeout * 8, "{took:?}");
+    assert!(took <= longest_fetch(timeout, 1), "{took:?}");
 }
