@@ -383,3 +383,43 @@ fn a_file_system_that_hangs_already_at_the_start_holds_up_neither_neighbours_nor
     assert!(daemon.stop().success());
     drop(hung);
 }
+
+#[test]
+fn a_configuration_on_a_file_system_that_hangs_holds_up_its_reload_alone() {
+    let store = Store::start();
+    let both = [secret("kv", "s0", "1s"), secret("kv", "s1", "1s")];
+    let of = |secrets: &[String]| config(&store.address(), "authMethod: none", secrets);
+    let setup = brisk(&of(&both[..1]))
+        .metrics()
+        .file("conf/config.yaml", &of(&both[..1]))
+        .env("CONFIG_FILE", "@DIR@/conf/config.yaml");
+    // Declared first, dropped last: its directory can be removed only when nothing hangs there.
+    let mut daemon = setup.start();
+    daemon.wait_file("out/s0", "v1", SOON);
+    let more = of(&both).replace("@DIR@", daemon.dir().to_str().unwrap());
+    fs::write(daemon.path("conf/config.yaml"), more).unwrap();
+    let hung = match Hung::over(&daemon.path("conf")) {
+        Ok(hung) => hung,
+        Err(why) => skip!("no hanging file system can be mounted: {why}"),
+    };
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log(SOON, |line| {
+        line.msg() == "the new configuration is not there yet; the old one goes on"
+    });
+    // Asked again and again, it is one reload; all else goes on.
+    daemon.signal(Signal::HUP);
+    store.rule(|r| reads(r, "s0").then(|| traffic::value("v2")));
+    daemon.wait_file("out/s0", "v2", SOON);
+    assert_eq!(daemon.get("/health").status, 200);
+    let status = daemon.wait_status(SOON, |status| status["config"]["error"].is_string());
+    assert_eq!(status["synced_count"], 1);
+    // The file system ends, with an error for who waits; the one below is read by the next reload.
+    drop(hung);
+    daemon.wait_for_log(SOON, |line| {
+        line.msg() == "the new configuration was refused; the old one goes on"
+    });
+    daemon.signal(Signal::HUP);
+    daemon.wait_file("out/s1", "v1", SOON);
+    daemon.wait_status(SOON, |status| status["config"]["error"].is_null());
+    assert!(daemon.stop().success());
+}

@@ -8,11 +8,12 @@ mod support;
 mod traffic;
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use support::{
-    CountingProxy, Daemon, OpenBao, Request, Response, SOON, ScriptedServer, poll, ports,
+    CountingProxy, Daemon, OpenBao, Request, Response, SOON, ScriptedServer, Stolen, poll, ports,
 };
 use traffic::{
     Store, all_read_after, brisk, config, is_failure, is_health, is_read, names, reads, secret,
@@ -47,15 +48,21 @@ fn opened(daemon: &Daemon, mark: support::Mark) -> Instant {
     daemon.wait_for_log_after(mark, SOON * 2, away).at
 }
 
+fn looks_at(daemon: &Daemon, bao: &Arc<OpenBao>) -> Stolen {
+    let (daemon, bao) = (daemon.pid(), Arc::clone(bao));
+    Stolen::from(move || bao.pid().into_iter().chain([daemon]).collect())
+}
+
 /// All secrets were read within the bound after the probe that found the server, and say how long
-/// that took. The probe is the last one before the daemon says so: the answer to an earlier one may
-/// have come too late for it.
+/// that took, less what a busy machine had those wait for who could run. The probe is the last one before the daemon
+/// says so: the answer to an earlier one may have come too late for it.
 #[track_caller]
 fn back_in_time(
     daemon: &Daemon,
     mark: support::Mark,
     server: &ScriptedServer,
     names: &[String],
+    stolen: &Stolen,
     what: &str,
 ) {
     let tried = |line: &support::LogLine| line.msg().starts_with("the store is being tried");
@@ -63,19 +70,20 @@ fn back_in_time(
     let of = |requests: &[Request]| {
         let mut probes = requests.iter().filter(|r| is_health(r) && r.at < tried);
         let probe = probes.next_back().expect("the probe that found it").at;
-        all_read_after(requests, names, probe)
+        Some((probe, all_read_after(requests, names, probe)?))
     };
-    let took = poll(SOON, || of(&server.requests())).expect("all of them");
+    let (probe, took) = poll(SOON, || of(&server.requests())).expect("all of them");
+    let waited = stolen.between(probe, probe + took);
     println!(
-        "measured: {} secrets current {took:?} after the probe ({what})",
+        "measured: {} secrets current {took:?} after the probe ({what}), {waited:?} of it without a processor",
         names.len()
     );
-    assert!(took < CURRENT, "{took:?}");
+    assert!(took.saturating_sub(waited) < CURRENT, "{took:?} {waited:?}");
 }
 
 #[test]
 fn after_kill_freeze_and_refusal_all_secrets_are_current_within_two_seconds_of_the_probe() {
-    let bao = OpenBao::raft().start();
+    let bao = Arc::new(OpenBao::raft().start());
     bao.enable_kv("kv", 2);
     let names = names(40);
     put_all(&bao, &names, "v1");
@@ -84,6 +92,7 @@ fn after_kill_freeze_and_refusal_all_secrets_are_current_within_two_seconds_of_t
     let auth = format!("authMethod: token, token: {token}, timeout: 1s");
     let daemon = Daemon::new(&config(&proxy.address(), &auth, &list("kv", &names, "1s"))).start();
     daemon.wait_ready(SOON);
+    let stolen = looks_at(&daemon, &bao);
 
     for (what, value) in [("kill and restart", "v2"), ("freeze", "v3")] {
         let mark = daemon.mark();
@@ -118,14 +127,14 @@ fn after_kill_freeze_and_refusal_all_secrets_are_current_within_two_seconds_of_t
         put_all(&bao, &names, value);
         wait_all(&daemon, &names, value);
         breaker(&daemon, "closed");
-        back_in_time(&daemon, mark, &proxy, &names, what);
+        back_in_time(&daemon, mark, &proxy, &names, &stolen, what);
         daemon.wait_status(SOON, |status| status["degraded"] == false);
     }
 }
 
 #[test]
 fn a_sealed_server_is_named_so_and_unsealed_all_secrets_are_current() {
-    let bao = OpenBao::sealable().start();
+    let bao = Arc::new(OpenBao::sealable().start());
     bao.enable_kv("kv", 2);
     let names = names(10);
     put_all(&bao, &names, "v1");
@@ -135,6 +144,7 @@ fn a_sealed_server_is_named_so_and_unsealed_all_secrets_are_current() {
     // By default spacing of everything: nothing is set but the interval.
     let daemon = Daemon::new(&config(&proxy.address(), &auth, &list("kv", &names, "1s"))).start();
     daemon.wait_ready(SOON);
+    let stolen = looks_at(&daemon, &bao);
     let mark = daemon.mark();
     bao.seal();
     let status = daemon.wait_status(SOON, |status| {
@@ -151,7 +161,7 @@ fn a_sealed_server_is_named_so_and_unsealed_all_secrets_are_current() {
     bao.unseal();
     put_all(&bao, &names, "v2");
     wait_all(&daemon, &names, "v2");
-    back_in_time(&daemon, mark, &proxy, &names, "seal and unseal");
+    back_in_time(&daemon, mark, &proxy, &names, &stolen, "seal and unseal");
 }
 
 #[test]
@@ -291,8 +301,10 @@ fn a_hundred_secrets_cost_a_server_that_answers_503_under_sixty_requests_in_a_mi
         );
     }
     // Back: with a splay, not all in one moment, and within the bound.
+    let pid = daemon.pid();
+    let stolen = Stolen::from(move || vec![pid]);
     store.heal();
-    back_in_time(&daemon, mark, &store, &names, "503");
+    back_in_time(&daemon, mark, &store, &names, &stolen, "503");
     let requests = store.requests();
     let back = seen[4].at;
     let first = |name: &String| {

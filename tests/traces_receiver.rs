@@ -263,3 +263,48 @@ fn spans_that_a_receiver_does_not_take_are_counted() {
         .count();
     assert_eq!(told, 1);
 }
+
+#[test]
+fn doctor_says_whether_the_receiver_takes_traces_and_what_to_do() {
+    let store = Store::start();
+    let receiver =
+        |status| ScriptedServer::start(move |_| body(status, b"a-body-that-nobody-shows"));
+    let closed = ports::reserve();
+    let doctor = |address: &str| {
+        let finished = daemon(&store, address)
+            // This store knows nothing of capabilities.
+            .status(1)
+            .any_stdout()
+            .any_stderr()
+            .run(&["doctor", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+        let checks = document["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["check"] == "traces");
+        let text = |key: &str| check.unwrap()[key].as_str().unwrap_or_default().to_owned();
+        (text("verdict"), text("message"), text("remedy"))
+    };
+    let good = receiver(200);
+    let (verdict, message, _) = doctor(&good.address());
+    assert_eq!(verdict, "ok", "{message}");
+    let requests = good.requests();
+    assert!(
+        requests.len() == 1 && requests[0].is("POST", "traces"),
+        "{requests:?}"
+    );
+    assert!(requests[0].body.is_empty());
+    for (status, help) in [
+        (401, "OTEL_EXPORTER_OTLP_HEADERS"),
+        (404, "4318"),
+        (500, "log"),
+    ] {
+        let (verdict, message, remedy) = doctor(&receiver(status).address());
+        assert_eq!(verdict, "warning");
+        assert!(message.contains(&format!("answered {status}")), "{message}");
+        assert!(remedy.contains(help), "{remedy}");
+    }
+    let (verdict, message, _) = doctor(&format!("http://127.0.0.1:{}", closed.number()));
+    assert!(
+        verdict == "warning" && message.contains("refused"),
+        "{message}"
+    );
+}

@@ -18,6 +18,7 @@ mod proofs;
 mod separate;
 mod stage;
 mod sweep;
+mod syncs;
 mod sys;
 mod target;
 #[cfg(test)]
@@ -31,13 +32,16 @@ pub use proofs::Proofs;
 pub use sweep::{Swept, sweep};
 pub use target::{Mode, Target, TargetPath};
 /// The directory, reached by a trusted way, as a handle that only names it; what is missing is
-/// made as the writer makes it.
+/// made as the writer makes it. It has been asked what it is: where its file system hangs, so does this, and
+/// whoever uses the handle afterwards does not.
 ///
 /// # Errors
 ///
 /// [`WriteError`] when a component cannot be entered or made.
 pub fn make_directory(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, WriteError> {
-    walk::Directory::ensured(path).map(|directory| directory.fd)
+    let directory = walk::Directory::ensured(path)?;
+    directory.node()?;
+    Ok(directory.fd)
 }
 
 pub use writer::{Change, Committed, NewFile, Writer};

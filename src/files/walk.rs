@@ -11,6 +11,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::error::{Step, WriteError};
+use super::syncs::SYNCS;
 use super::sys::{self, Node};
 
 /// Links followed on one way, as in the kernel.
@@ -78,7 +79,8 @@ impl Directory {
 
     /// Makes renames in it last through a crash.
     pub(super) fn sync(&self) -> Result<(), WriteError> {
-        match self.readable().and_then(|fd| sys::sync(&fd)) {
+        let sync = || self.readable().and_then(|fd| sys::sync(&fd));
+        match SYNCS.share(self.node()?.id, sync) {
             // Some file systems have nothing to sync here; a directory that we may write but not
             // read cannot be asked.
             Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS) => Ok(()),

@@ -17,6 +17,7 @@ mod narrator;
 mod once;
 mod outlook;
 mod pulse;
+mod reading;
 mod schedule;
 mod showing;
 mod signals;

@@ -19,6 +19,7 @@ use super::facts::facts;
 use super::futexes;
 use super::narrator::{Narrator, expectations, notices};
 use super::outlook::Outlook;
+use super::reading::Reading;
 use super::schedule::Reason;
 use super::showing::{Change, Showing};
 use super::signals::Signal;
@@ -74,10 +75,12 @@ pub struct Start {
 /// The main loop.
 pub struct Supervisor {
     file: PathBuf,
-    environment: Environment,
+    environment: Arc<Environment>,
     daemon: Arc<Daemon>,
     plan: Plan,
-    sandbox: Option<Sandbox>,
+    sandbox: Option<Arc<Sandbox>>,
+    /// Another configuration, while it is read.
+    reading: Option<Reading>,
     clock: Arc<dyn Clock>,
     signals: Receiver<Signal>,
     watch: Watch,
@@ -138,10 +141,11 @@ impl Supervisor {
             shown_stores: Vec::new(),
             differs: false,
             file: start.file,
-            environment: start.environment,
+            environment: Arc::new(start.environment),
             daemon: start.daemon,
             plan: start.plan,
-            sandbox: start.sandbox,
+            sandbox: start.sandbox.map(Arc::new),
+            reading: None,
             clock: start.clock,
             signals: start.signals,
             watch: start.watch,
@@ -174,6 +178,7 @@ impl Supervisor {
             let bell = self.mailbox.bell(now);
             let alarm = self.clock.alarm(next);
             let (signals, changed) = (self.signals.clone(), self.changed.clone());
+            let read = self.reading.as_ref().map_or_else(never, Reading::done);
             select! {
                 recv(signals) -> signal => match signal {
                     Ok(Signal::Stop) | Err(_) => break,
@@ -192,6 +197,7 @@ impl Supervisor {
                         self.changed = never();
                     }
                 },
+                recv(read) -> read => self.read(read.ok()),
                 recv(bell) -> _ => {
                     self.mailbox.rung(self.clock.now());
                     self.hear();

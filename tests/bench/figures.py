@@ -64,11 +64,6 @@ class Figures:
         """Where files were written, the place for secrets first."""
         return [place for place in PLACES if self.sizes("time", target=place)]
 
-    def best_rate(self):
-        """Reads a second of the server, asked by `wrk`."""
-        rates = [self.median("reads_per_second", "wrk", n) for n in self.sizes("reads_per_second", "wrk")]
-        return max(rates) if rates else None
-
 
 def write(file, head, rows):
     """A line a figure, so that what has changed can be read."""

@@ -16,7 +16,7 @@ import sys
 from chart import chart
 from contenders import AGENT, OURS
 from figures import PLACED, PLACES, SAY, Figures, count, item, megabytes, paragraph, percentile, ratio, seconds
-from floor import CHECKED, is_shaken
+from floor import is_shaken
 from host import ROOT
 from promises import bounds, missed_and_why, promised, recovery
 
@@ -112,8 +112,9 @@ def shaken(figures):
     checks = figures.head.get("disk_checks", [])
     if not is_shaken(checks):
         return ""
-    return (f" The disk was not the same all along: {CHECKED} secrets took {', '.join(map(seconds, checks))} of "
-            "processor time there at the start, in the middle and at the end. Figures on disk do not hold.")
+    said = [f"{seconds(check['new_file'])} and {seconds(check['secret'])}" for check in checks]
+    return (" The disk was slowed by what had been deleted there, or by others: a new file and the files of a secret "
+            f"took {', then '.join(said)} of processor time. Figures on disk do not hold.")
 
 
 def sizes(figures, place, names):
@@ -245,7 +246,8 @@ def floor_wakes(figures):
     ):
         if least and ours and theirs:
             shares.append(f"{theirs / 10 / least:.2f}")
-            lines.append(f"| {name} | {seconds(least)} | {seconds(ours)} | {seconds(theirs)} | {seconds(theirs / 10)} |")
+            said = " | ".join(map(seconds, (least, ours, theirs, theirs / 10)))
+            lines.append(f"| {name} | {said} |")
     if shares:
         lines += ["", paragraph(f"So 1/10 of the agent's is, row by row, {', '.join(shares)} times the floor. What is "
                                 "below 1, no program reaches that does as much.")]
@@ -283,8 +285,8 @@ def readme(figures):
     lines = [paragraph(
                  f"Measured by `make bench` beside `bao agent` ({head['versions']['bao'].split(' (')[0]}) against the "
                  f"same server over TLS, in one run on one machine ({head['machine']['cores']} cores, "
-                 f"{head['machine']['processor']}, {head['machine']['kernel']}; medians), files on {place}{beside}. Run it on "
-                 "yours."),
+                 f"{head['machine']['processor']}, {head['machine']['kernel']}; medians), files on {place}{beside}. "
+                 "Run it on yours."),
              "", f"| | secrets-sync | bao agent | |{' on ' + others[0] + ' |' if others else ''}",
              "|---|--:|--:|--:|" + "--:|" * bool(others)]
 

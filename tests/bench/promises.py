@@ -28,9 +28,9 @@ WHY = {
                    "directory, so that no power cut leaves a name without its file. The agent leaves the directory "
                    "out.",
     "idle": "what is kept and told of each secret is looked through now and then, though none of them changes.",
-    "recovery": "ours waits for the probe that finds the server, and probes are spaced, so as not to add to the "
-                "server's trouble; then all is read at once. The agent's waits are drawn at random up to a minute: its "
-                "median differs from run to run.",
+    "recovery": "ours waits for the probe that finds the server, a second on average, and then half a second until "
+                "the last of a hundred is read, so that they do not come all at once. The agent's waits are drawn at "
+                "random up to a minute: its median differs from run to run.",
 }
 
 
@@ -70,10 +70,11 @@ def bounds(figures):
     idle = {n: value for n in (1, 100, 1000) if (value := figures.median("idle", OURS, n)) is not None}
     late = [f"{n:,}" for n, value in idle.items() if value > IDLE]
     return paragraph(
-            f"The program has {count(size)} bytes (at most {count(SIZE)}), `bao` {count(figures.median('size', AGENT))}. "
+            f"The program has {count(size)} bytes (at most {count(SIZE)}), `bao` "
+            f"{count(figures.median('size', AGENT))}. "
             f"Idle with {', '.join(f'{n:,}' for n in idle)} secrets it takes {', '.join(map(percent, idle.values()))} "
-            f"of a core (at most {IDLE} %{', missed with ' + ' and '.join(late) if late else ''}). After an outage of 30 to 150 s all is "
-            f"current again in {ratio(ours, theirs)} of the time, by medians (at most 1/{RECOVERY}"
+            f"of a core (at most {IDLE} %{', missed with ' + ' and '.join(late) if late else ''}). After an outage of "
+            f"30 to 150 s all is current again in {ratio(ours, theirs)} of the time, by medians (at most 1/{RECOVERY}"
             f"{'' if ours and theirs >= RECOVERY * ours else ', missed'}).")
 
 
@@ -108,7 +109,7 @@ def missed_and_why(figures):
 
 
 def least_of(figures, place, figure, n):
-    """As far as it was measured: the files and the reads alone, by the clock or in processor time."""
+    """As far as it was measured: the files and the reads alone. By the clock there is no such sum: they overlap."""
     reads, files = (figures.median(name, "floor", n, target=place) for name in ("reads_cpu", "files_cpu"))
     if figure == "refresh_same":
         return figures.median("wake_tls", "floor", 1) if n == 1 else reads and reads / n
@@ -118,9 +119,6 @@ def least_of(figures, place, figure, n):
         return reads and files and (reads + files) / n
     if figure == "cpu":
         return reads and files and reads + files
-    if figure == "time":
-        rate, files = figures.best_rate(), figures.median("files", "floor", n, target=place)
-        return rate and files and n / rate + files
     return None
 
 

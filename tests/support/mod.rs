@@ -47,6 +47,7 @@ mod proxy;
 mod scripted;
 mod search;
 mod setup;
+mod stolen;
 pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +63,7 @@ pub use rustix::process::Signal;
 pub use scripted::{Action, Request, Response, ScriptedServer};
 pub use search::Search;
 pub use setup::{Finished, Setup};
+pub use stolen::Stolen;
 
 /// How long a test waits for what should come at once. Generous: it is only ever used up by a
 /// test that fails, and the machine may be busy with others.

@@ -7,6 +7,7 @@ mod machine;
 mod report;
 mod server;
 mod session;
+mod traces;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -67,6 +68,12 @@ pub(super) fn main(file: &Path, options: &Options, environment: &Environment) ->
         checks.unwrap_or_else(|| vec![disk::silent("status_file", "the status file")]),
     );
     report.add("files", disk::checks(&plan));
+    if let Some(tracing) = daemon.tracing.clone() {
+        let seen = environment.clone();
+        let check = within(LOCAL * 2, move || traces::check(&tracing, &seen));
+        let silent = || disk::silent("traces", "the certificates for traces");
+        report.add("traces", vec![check.unwrap_or_else(silent)]);
+    }
     tell_of_uses(&plan);
     // Side by side: a server that hangs keeps no other waiting.
     std::thread::scope(|scope| {

@@ -13,6 +13,7 @@ mod privileges;
 mod proofs;
 mod readers;
 mod sweep;
+mod syncs;
 
 use std::collections::BTreeMap;
 use std::fs;

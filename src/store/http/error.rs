@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::failure::{ErrorType, Retry};
@@ -325,6 +326,10 @@ pub(super) fn explain_tls(address: &str, error: &rustls::Error) -> HttpError {
     }
 }
 
+fn date(time: UnixTime) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
 fn certificate(tls: &dyn Fn(String) -> HttpError, reason: &CertificateError) -> HttpError {
     let clock = "renew the server's certificate, or set the clock of this machine";
     match reason {
@@ -348,12 +353,20 @@ fn certificate(tls: &dyn Fn(String) -> HttpError, reason: &CertificateError) -> 
             tls(brief(&plain(&reason.to_string()), LONGEST_REASON).into_owned())
                 .remedy("use a name of the certificate in `address`, or set `tlsServerName` to one")
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            tls("its certificate has expired".to_owned()).remedy(clock)
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+        CertificateError::Expired => tls("its certificate has expired".to_owned()).remedy(clock),
+        CertificateError::ExpiredContext { not_after, .. } => tls(format!(
+            "its certificate has expired: it ended {}",
+            date(*not_after)
+        ))
+        .remedy(clock),
+        CertificateError::NotValidYet => {
             tls("its certificate is not valid yet".to_owned()).remedy(clock)
         }
+        CertificateError::NotValidYetContext { not_before, .. } => tls(format!(
+            "its certificate is not valid yet: it begins {}",
+            date(*not_before)
+        ))
+        .remedy(clock),
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             tls("its certificate is that of an authority, not of a server".to_owned()).remedy(
                 "name this very certificate in `tlsCACert`, or give the server one of its own",

@@ -2,15 +2,18 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use log::{error, info};
 
 use super::{Supervisor, display};
-use crate::plan::{self, Plan, Purpose};
+use crate::clock::Tick;
+use crate::plan::{self, Plan};
 use crate::sync::facts::facts;
 use crate::sync::futexes;
 use crate::sync::narrator::{expectations, notices};
+use crate::sync::reading::{Read, Reading, Sheet};
 use crate::sync::showing::Change;
 use crate::sync::signals::Signal;
 
@@ -55,22 +58,61 @@ impl Supervisor {
         false
     }
 
-    /// Takes up the configuration as it is now, or says why not and goes on with the one it has.
+    /// Reads the configuration as it is now. One that is being read already is read once more.
     fn reload(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.again = true;
+            return;
+        }
+        self.outlook.reloading();
+        let sheet = Sheet {
+            file: self.file.clone(),
+            environment: Arc::clone(&self.environment),
+            daemon: Arc::clone(&self.daemon),
+            sandbox: self.sandbox.clone(),
+        };
+        match Reading::begin(sheet, self.clock.now()) {
+            Ok(reading) => self.reading = Some(reading),
+            Err(why) => self.end_reload(Err(why)),
+        }
+    }
+
+    /// Whoever read it has told what came of it; or nothing, by a defect.
+    pub(super) fn read(&mut self, read: Option<Read>) {
+        let again = self.reading.take().is_some_and(|reading| reading.again);
+        let defect = || Err("it could not be read, by a defect of this program".to_owned());
+        self.end_reload(read.unwrap_or_else(defect));
+        if again {
+            self.reload();
+        }
+    }
+
+    /// Takes the plan up, or says why not and goes on with the one that runs.
+    fn end_reload(&mut self, read: Read) {
         // Nobody listens any more to those who are replaced.
         self.hear();
-        self.outlook.reloading();
-        match plan::load_again(&self.file, &self.environment, Purpose::Run) {
-            Ok(plan) => {
-                let sandbox = self.sandbox.as_ref();
-                match sandbox.and_then(|sandbox| sandbox.refuses(&plan, &self.daemon)) {
-                    None => self.take_up(plan),
-                    Some(why) => self.refuse(&why),
-                }
-            }
-            Err(problems) => self.refuse(problems.to_string().trim_end()),
+        match read {
+            Ok(plan) => self.take_up(plan),
+            Err(why) => self.refuse(&why),
         }
         self.outlook.reloaded();
+        self.showing.note(Change::News);
+    }
+
+    /// A disk that does not answer holds up the reload, and nothing else: that is to be seen.
+    pub(super) fn look_after_the_reload(&mut self, now: Tick) {
+        if !self
+            .reading
+            .as_mut()
+            .is_some_and(|reading| reading.is_late(now))
+        {
+            return;
+        }
+        let why = "it is still being read: its disk does not answer";
+        error!(target: "config", path = display(&self.file), error = why;
+            "the new configuration is not there yet; the old one goes on");
+        self.metrics().reloaded(None);
+        self.state.refuse(why.to_owned());
         self.showing.note(Change::News);
     }
 

@@ -20,6 +20,7 @@ impl Supervisor {
         self.narrator.turn(Some(now));
         self.look_at_the_clock();
         self.look_after_workers(now);
+        self.look_after_the_reload(now);
         let due: Vec<_> = self
             .unstarted
             .iter()

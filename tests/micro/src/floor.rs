@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! floor files DIRECTORY N                           two files for each of N secrets
+//! floor creates DIRECTORY N                         N new files, and nothing in them
 //! floor reads TLS CA TOKEN N                        N reads of secrets, over one connection
 //! floor wakes PLAIN TLS CA TOKEN N FILE FILE [DIRECTORY..]
 //!                                                   N times: only waking; a read and a look at two files; the same
@@ -37,6 +38,7 @@ fn main() {
         .collect::<Vec<_>>()[..]
     {
         ["files", directory, n] => files(Path::new(directory), number(n)),
+        ["creates", directory, n] => creates(Path::new(directory), number(n)),
         ["reads", tls, ca, token, n] => reads(&mut Line::tls(tls, ca), token, number(n)),
         [
             "wakes",
@@ -60,7 +62,8 @@ fn main() {
             );
         }
         _ => panic!(
-            "usage: floor files DIRECTORY N | reads TLS CA TOKEN N | wakes PLAIN TLS CA TOKEN N FILE FILE [DIRECTORY..]"
+            "usage: floor files DIRECTORY N | creates DIRECTORY N | reads TLS CA TOKEN N \
+             | wakes PLAIN TLS CA TOKEN N FILE FILE [DIRECTORY..]"
         ),
     }
 }
@@ -89,6 +92,13 @@ fn files(directory: &Path, n: u32) {
     measured(|| names.iter().for_each(|pair| replace(&directory, pair)));
 }
 
+/// What is slow where a file system passes by what was deleted a moment ago.
+fn creates(directory: &Path, n: u32) {
+    let directory = open(directory);
+    let names: Vec<_> = (0..n).map(|n| format!("f{n}")).collect();
+    measured(|| names.iter().for_each(|name| drop(create(&directory, name))));
+}
+
 fn open(directory: &Path) -> OwnedFd {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     openat(CWD, directory, flags, Mode::empty()).expect("the directory")
@@ -114,13 +124,17 @@ fn replace(directory: &OwnedFd, pair: &Pair) {
 }
 
 fn write(directory: &OwnedFd, name: &str) -> OwnedFd {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = openat(directory, name, flags, Mode::from_raw_mode(0o600)).expect("a new file");
+    let file = create(directory, name);
     assert_eq!(
         rustix::io::write(&file, &BYTES).expect("a write"),
         BYTES.len()
     );
     file
+}
+
+fn create(directory: &OwnedFd, name: &str) -> OwnedFd {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    openat(directory, name, flags, Mode::from_raw_mode(0o600)).expect("a new file")
 }
 
 /// The handshake and a first read are not counted.

@@ -140,6 +140,11 @@ impl OpenBao {
         poll(SOON, still).expect("a server that stops at SIGSTOP");
     }
 
+    /// While it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.lock().unwrap().as_ref().map(Child::id)
+    }
+
     /// SIGCONT.
     pub fn cont(&self) {
         self.signal(Signal::CONT);

@@ -248,7 +248,10 @@ fn dates_are_checked() {
         params.not_before = date_time_ymd(2101, 1, 1);
         params.not_after = date_time_ymd(2102, 1, 1);
     });
-    for (pair, cause) in [(expired, "has expired"), (future, "is not valid yet")] {
+    for (pair, cause) in [
+        (expired, "has expired: it ended 2002-01-01T00:00:00Z"),
+        (future, "is not valid yet: it begins 2101-01-01T00:00:00Z"),
+    ] {
         let server = serve(config(&pair, None));
         refused(&authority.plan(server.port), cause, "clock");
     }
