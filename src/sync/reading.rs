@@ -10,7 +10,6 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::clock::Tick;
 use crate::config::Environment;
-use crate::failure::MORE_THREADS;
 use crate::plan::{self, Daemon, Plan, Purpose};
 use crate::sandbox::Sandbox;
 
@@ -41,27 +40,23 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Begins to read.
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub(super) fn begin(sheet: Sheet, now: Tick) -> Result<Self, String> {
+    /// Begins to read. Where the system gives no thread it is read at once, by whoever asks.
+    pub(super) fn begin(sheet: Sheet, now: Tick) -> Self {
         let (sender, done) = bounded(1);
-        thread::Builder::new()
-            .name("reload".into())
-            .stack_size(STACK)
-            .spawn(move || {
-                let _ = sender.send(sheet.read());
-            })
-            .map_err(|error| {
-                format!("cannot start a thread to read it: {error}; {MORE_THREADS}")
-            })?;
-        Ok(Self {
+        let sheet = Arc::new(sheet);
+        let reader = {
+            let (sheet, sender) = (Arc::clone(&sheet), sender.clone());
+            move || drop(sender.send(sheet.read()))
+        };
+        let thread = thread::Builder::new().name("reload".into());
+        if thread.stack_size(STACK).spawn(reader).is_err() {
+            let _ = sender.send(sheet.read());
+        }
+        Self {
             done,
             late_at: Some(now + PATIENCE),
             again: false,
-        })
+        }
     }
 
     /// Gets the result; closes without one by a defect.

@@ -71,10 +71,7 @@ impl Supervisor {
             daemon: Arc::clone(&self.daemon),
             sandbox: self.sandbox.clone(),
         };
-        match Reading::begin(sheet, self.clock.now()) {
-            Ok(reading) => self.reading = Some(reading),
-            Err(why) => self.end_reload(Err(why)),
-        }
+        self.reading = Some(Reading::begin(sheet, self.clock.now()));
     }
 
     /// Whoever read it has told what came of it; or nothing, by a defect.
