@@ -1,11 +1,12 @@
 //! What every request to a store passes, in this order: the breaker, the rate limit, the limit on
 //! requests in flight; and the thread that asks after the store while the breaker is open.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use super::breaker::{self, Found, Gate, Outcome, Settings};
 use super::limiter::{InFlight, Permit, RateLimit, Refused};
@@ -119,6 +120,11 @@ impl Entrance {
     /// The breaker's state.
     pub(crate) fn state(&self) -> BreakerState {
         self.gate.state()
+    }
+
+    /// Closes when the store is back after it was away.
+    pub(crate) fn back(&self) -> Receiver<Infallible> {
+        self.gate.back()
     }
 
     /// While the breaker is not closed: when the store is asked after next.

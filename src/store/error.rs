@@ -15,6 +15,9 @@ pub struct StoreError {
     /// Set when the store or its session is not to be had now: do not retry by backoff, wait
     /// until this channel closes (then a splay), or for a command.
     pub wake: Option<Receiver<Infallible>>,
+    /// Where a retry by backoff is due: closes when the store is back from an outage that has begun meanwhile;
+    /// then (after a splay) it is time for the retry.
+    pub back: Option<Receiver<Infallible>>,
 }
 
 impl StoreError {
@@ -24,7 +27,18 @@ impl StoreError {
         Self {
             failure: Failure::new(error_type, retry, message),
             wake: None,
+            back: None,
         }
+    }
+
+    /// The same with what tells that the store is back, taken before the request: where the retry is by
+    /// backoff and at no time that the server named.
+    #[must_use]
+    pub(super) fn with_back(mut self, back: Receiver<Infallible>) -> Self {
+        if self.wake.is_none() && self.failure.retry == Retry::Backoff(None) {
+            self.back = Some(back);
+        }
+        self
     }
 
     /// The same with what to do about it.

@@ -58,6 +58,8 @@ pub(super) struct Done {
 pub(super) struct Trouble {
     pub(super) failure: Failure,
     pub(super) wake: Option<Receiver<Infallible>>,
+    /// [`StoreError::back`].
+    pub(super) back: Option<Receiver<Infallible>>,
 }
 
 impl Cycle {
@@ -350,6 +352,7 @@ impl From<Failure> for Trouble {
         Self {
             failure,
             wake: None,
+            back: None,
         }
     }
 }
@@ -359,6 +362,7 @@ impl From<StoreError> for Trouble {
         Self {
             failure: error.failure,
             wake: error.wake,
+            back: error.back,
         }
     }
 }

@@ -288,7 +288,11 @@ impl Worker {
         inbox: &Inbox,
         stop: &Stop,
     ) -> bool {
-        let Trouble { failure, wake } = trouble;
+        let Trouble {
+            failure,
+            wake,
+            back,
+        } = trouble;
         let now = self.clock.now();
         let (next, reason) = if wake.is_some() {
             backoff.waited();
@@ -317,7 +321,7 @@ impl Worker {
             return false;
         }
         let next = next.or_else(|| wake.as_ref().map(|_| now + LONGEST_SLEEP));
-        self.sleep(next, wake, inbox, stop)
+        self.sleep(next, wake.or(back), inbox, stop)
     }
 
     /// Waits for the moment, a command or the store's call; `false` when told to stop.

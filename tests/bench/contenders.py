@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -78,10 +79,17 @@ class Contender:
 
     def stop(self):
         """Seconds from SIGTERM to its end."""
-        begin = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
+        # `wait` with a limit would only look now and then.
+        ended = os.pidfd_open(self.pid)
+        try:
+            begin = time.monotonic()
+            self.process.send_signal(signal.SIGTERM)
+            select.select([ended], [], [], PATIENCE)
+            took = time.monotonic() - begin
+        finally:
+            os.close(ended)
         self.process.wait(PATIENCE)
-        return time.monotonic() - begin
+        return took
 
     def tell(self):
         return self.log_path.read_text(errors="replace")[-3000:]

@@ -35,6 +35,8 @@ struct State {
     waiters: Waiters,
     /// What the last health answer said.
     cause: String,
+    /// Replaced when the store is back: that wakes who backs off by itself.
+    back: (Sender<Infallible>, Receiver<Infallible>),
 }
 
 /// Who waits, each asker once, in their order. Thousands may wait, and each asks here under the lock.
@@ -107,6 +109,7 @@ impl Gate {
                 breaker: Breaker::new(settings),
                 waiters: Waiters::default(),
                 cause: String::new(),
+                back: bounded(0),
             }),
             ring,
             bell,
@@ -148,6 +151,13 @@ impl Gate {
     #[must_use]
     pub fn state(&self) -> BreakerState {
         self.0.lock().breaker.state()
+    }
+
+    /// A channel that closes when the breaker does: for those whose own request failed before it opened, who
+    /// would else sleep on when the store is back.
+    #[must_use]
+    pub fn back(&self) -> Receiver<Infallible> {
+        self.0.lock().back.1.clone()
     }
 
     /// While it is not closed: when the store is asked after next.
@@ -233,6 +243,9 @@ impl Shared {
         (self.on_change)(change.state, &change.reason);
         if change.state != BreakerState::Open {
             state.waiters.wake_all();
+        }
+        if change.state == BreakerState::Closed {
+            state.back = bounded(0);
         }
     }
 

@@ -450,6 +450,21 @@ fn everybody_who_waits_is_woken_by_one_good_probe() {
 }
 
 #[test]
+fn who_backs_off_by_itself_is_told_when_the_breaker_closes_and_not_before() {
+    let rig = GateRig::new();
+    let back = rig.gate.back();
+    rig.open();
+    assert!(waits(&back));
+    rig.clock.advance(Duration::from_secs(1));
+    rig.answer(GOOD);
+    rig.wait_for(BreakerState::HalfOpen);
+    assert!(waits(&back));
+    rig.gate.admit(1).unwrap().record(Success);
+    assert!(back.recv().is_err());
+    assert!(waits(&rig.gate.back()), "the next time");
+}
+
+#[test]
 fn by_requests_one_is_woken_at_a_time_in_their_order() {
     let rig = GateRig::new();
     rig.fail(3);

@@ -1,10 +1,11 @@
 //! The wire of one store: certificates taken up as they change, limits, breaker, and the answer's
 //! meaning.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use super::answer::{Meaning, Operation, meaning};
 use super::remedy;
@@ -220,6 +221,10 @@ impl Wire for Client {
         if let Ok(agent) = self.agent(call.client) {
             let _ = self.exchange(&agent, call, within.min(self.plan.timeout), &mut || {});
         }
+    }
+
+    fn back(&self) -> Receiver<Infallible> {
+        self.entrance.back()
     }
 
     fn address(&self) -> &str {

@@ -269,7 +269,9 @@ impl Keeper {
             doubted: why == Why::Dead,
             dead: self.dead.as_ref(),
         };
-        match self.auth.acquire(known, stop) {
+        let back = self.tools.wire.back();
+        let acquired = self.auth.acquire(known, stop);
+        match acquired.map_err(|error| error.with_back(back)) {
             Ok(Acquired::New(value, facts)) if stop.is_stopped() => {
                 // Nobody will use it.
                 let token = Token::new(Some(value), 0, facts.by_login && !facts.batch);
@@ -385,7 +387,7 @@ impl Keeper {
             };
             self.backoff.after(retry, clock)
         };
-        self.hold.clone_from(&error.wake);
+        self.hold = error.wake.as_ref().or(error.back.as_ref()).cloned();
         self.retry_at = Some(clock.now() + wait);
     }
 

@@ -437,6 +437,7 @@ impl State {
     fn unavailable(&self, failure: Failure) -> StoreError {
         StoreError {
             failure,
+            back: None,
             wake: self.token.is_none().then(|| self.available.listen()),
         }
     }

@@ -238,6 +238,14 @@ impl Store for VaultStore {
     }
 
     fn fetch(&self, source: &Source, stop: &Stop) -> Result<Fetched, StoreError> {
+        let back = self.wire.back();
+        self.fetched(source, stop)
+            .map_err(|error| error.with_back(back))
+    }
+}
+
+impl VaultStore {
+    fn fetched(&self, source: &Source, stop: &Stop) -> Result<Fetched, StoreError> {
         let Entry { session, tools } = self.session(&source.session)?;
         let mut token = session.token(|| keeper::start(&session, &tools), stop)?;
         let mut reply = self.read(source, &session, &token, stop)?;

@@ -1,8 +1,11 @@
 //! The seam between what is asked of a server and how it travels: sessions and reads know only
 //! [`Wire`], so that their counts and orders are tested without a network.
 
+use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
+
+use crossbeam_channel::Receiver;
 
 use super::answer::{Meaning, Operation};
 use crate::clock::Stop;
@@ -69,6 +72,9 @@ pub(super) trait Wire: Send + Sync {
 
     /// Sends one request past all limits, at once or never: for clearing up at the end.
     fn send_at_once(&self, call: &Call<'_>, within: Duration);
+
+    /// Closes when the store is back after it was away.
+    fn back(&self) -> Receiver<Infallible>;
 
     /// The address, as messages show it.
     fn address(&self) -> &str;

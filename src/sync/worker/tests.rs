@@ -309,6 +309,34 @@ fn the_call_of_its_store_wakes_it_within_the_splay() {
 }
 
 #[test]
+fn one_that_backs_off_by_itself_is_woken_when_its_store_is_back() {
+    let (store, back) = bounded::<Infallible>(0);
+    let away = Box::new(move || {
+        let mut error = StoreError::new(ErrorType::Unavailable, Retry::Backoff(None), "refused");
+        error.back = Some(back.clone());
+        Err(error)
+    });
+    let bench = bench(forever, vec![away.clone(), away.clone(), away, good()]);
+    for wait in [1, 2] {
+        assert_eq!(bench.next().1, Some(wait));
+        bench.pass(wait);
+    }
+    let (report, wait) = bench.next();
+    assert!(matches!(
+        report,
+        Report::Failed {
+            reason: Reason::Backoff,
+            ..
+        }
+    ));
+    assert_eq!(wait, Some(4));
+    drop(store);
+    bench.clock.wait_for_sleepers(2);
+    bench.clock.advance(Duration::from_secs(1));
+    assert!(matches!(bench.report(), Report::Synced { .. }));
+}
+
+#[test]
 fn one_that_waits_too_long_for_its_predecessor_is_late() {
     let (before, gone) = bounded::<Infallible>(0);
     let bench = bench_after(forever, vec![good()], vec![gone]);

@@ -1,9 +1,10 @@
 //! The keeper on a clock moved by hand and a server made of rules: weeks in an instant.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard};
 
-use crossbeam_channel::{RecvTimeoutError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use serde_json::{Value, json};
 
 use super::super::answer::meaning;
@@ -44,6 +45,8 @@ struct Rules {
 struct FakeServer {
     clock: ManualClock,
     rules: Mutex<Rules>,
+    /// Replaced when it is back.
+    back: Mutex<(Sender<Infallible>, Receiver<Infallible>)>,
 }
 
 impl FakeServer {
@@ -146,6 +149,10 @@ impl Wire for FakeServer {
         rules.revoked += 1;
     }
 
+    fn back(&self) -> Receiver<Infallible> {
+        self.back.lock().unwrap().1.clone()
+    }
+
     fn address(&self) -> &str {
         "http://fake"
     }
@@ -187,6 +194,7 @@ impl Lab {
                 calls: Vec::new(),
                 revoked: 0,
             }),
+            back: Mutex::new(bounded(0)),
         });
         let plan = Arc::new(SessionPlan {
             key: SessionKey {
@@ -311,6 +319,23 @@ fn a_token_that_ended_while_the_machine_slept_is_used_for_nothing() {
 
 fn stopped() -> Stop {
     Stop::new().1
+}
+
+#[test]
+fn a_login_that_backs_off_is_made_at_once_when_the_store_is_back() {
+    let mut lab = Lab::new(approle(), HOUR, HOUR * 24);
+    lab.server.rules().down = true;
+    lab.live(Duration::from_secs(20), |_| {});
+    let until = lab.settle();
+    lab.server.rules().down = false;
+    let before = lab.server.count(Operation::Login);
+    *lab.server.back.lock().unwrap() = bounded(0);
+    let session = Arc::clone(&lab.session);
+    let (nudged, stop) = session.signals();
+    lab.keeper.wait(nudged, stop, until);
+    lab.settle();
+    assert!(lab.is_valid());
+    assert_eq!(lab.server.count(Operation::Login), before + 1);
 }
 
 #[test]
