@@ -108,6 +108,8 @@ pub struct Supervisor {
     shown_stores: Vec<StoreStatus>,
     /// They stood otherwise at the last turn.
     differs: bool,
+    /// What `explain` is to know of the plan is told by then; the files come first.
+    describe_by: Option<Tick>,
 }
 
 impl Supervisor {
@@ -151,6 +153,7 @@ impl Supervisor {
             watch: start.watch,
             changed: start.changed,
             outlook: start.outlook,
+            describe_by: Some(now + TURN),
         }
     }
 
@@ -158,7 +161,6 @@ impl Supervisor {
     pub fn run(mut self) {
         notices(&self.plan.notices);
         expectations(&self.plan);
-        self.outlook.describe(&self.file, &facts(&self.plan));
         self.metrics().reloaded(Some(self.clock.wall()));
         self.follow();
         futexes::make_room(self.plan.secrets.len());
@@ -227,6 +229,13 @@ impl Supervisor {
     fn hear(&mut self) {
         for event in self.mailbox.take() {
             self.event(&event);
+        }
+    }
+
+    /// Tells the details of the plan, which are for people, when all is ready or a second has passed.
+    fn describe(&mut self, is_due: bool) {
+        if self.describe_by.take_if(|_| is_due).is_some() {
+            self.outlook.describe(&self.file, &facts(&self.plan));
         }
     }
 
@@ -340,6 +349,7 @@ impl Supervisor {
     fn stop(mut self) {
         info!(target: "sync", "stopping");
         self.outlook.stopping();
+        self.describe(true);
         let began = self.clock.now();
         self.crew.stop_all();
         loop {

@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use self::blocks::Used;
 use self::budget::{Budget, Sink};
-use super::{Data, Limits, RenderError, TemplateError};
+use super::{Data, Limits, RenderError, TemplateError, value};
 use crate::secret::{Fields, SecretBytes};
 
 /// The engine's parser is quadratic in the number of tags.
@@ -42,6 +42,8 @@ pub struct Template {
     text: Arc<str>,
     compiled: Arc<handlebars::Template>,
     used: Used,
+    /// It is one field and nothing else, as most are: that of this name.
+    field: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Template {
@@ -114,11 +116,27 @@ impl Template {
         Ok(Self {
             text: text.into(),
             used: Used::named_in(&canonical.text),
+            field: single_field(&canonical.text).map(Arc::from),
             compiled: Arc::new(compiled),
         })
     }
 
+    /// The content, where that is the text of a single field: what the engine would make of it. Whatever else
+    /// there is to say is left to the engine.
+    fn scalar(&self, data: &Data, limits: Limits) -> Option<SecretBytes> {
+        let Data::One(fields) = data else { return None };
+        let value = fields.expose().get(&**self.field.as_ref()?)?;
+        if !(value.is_string() || value.is_number() || value.is_boolean()) {
+            return None;
+        }
+        let text = value::scalar(value);
+        (text.len() <= limits.max_bytes).then(|| SecretBytes::new(text.as_bytes().to_vec()))
+    }
+
     pub(super) fn render(&self, data: &Data, limits: Limits) -> Result<SecretBytes, RenderError> {
+        if let Some(bytes) = self.scalar(data, limits) {
+            return Ok(bytes);
+        }
         let root = Root::new(data);
         let budget = Budget::new(limits);
         let mut engine = EMPTY.clone();
@@ -133,6 +151,14 @@ impl Template {
             Err(error) => Err(told(&budget, &error)),
         }
     }
+}
+
+/// The name of the field that a canonical text consists of.
+fn single_field(canonical: &str) -> Option<&str> {
+    let name = canonical
+        .strip_prefix("{{emit this.[")?
+        .strip_suffix("]}}")?;
+    (!name.contains([']', '{', '}'])).then_some(name)
 }
 
 /// An engine without a helper. What a new one brings along are fifty entries of a table, more work than most

@@ -139,6 +139,7 @@ impl Supervisor {
             }
         }
         self.narrator.retain(&plan);
+        self.describe_by = None;
         self.outlook.describe(&self.file, &facts(&plan));
         self.plan = plan;
         self.unstarted.clear();

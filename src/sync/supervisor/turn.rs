@@ -33,6 +33,7 @@ impl Supervisor {
         let metrics = self.outlook.metrics();
         self.state
             .tell_stale(now, |labels, stale| metrics.stale(labels, stale));
+        self.describe(self.describe_by.is_some_and(|by| now >= by));
         let stores = self.stores.status();
         let noticed = self.outlook.turn(now);
         // A token is renewed, and requests queue, without an event. What has passed by the next turn is
@@ -141,6 +142,7 @@ impl Supervisor {
         let document = self.state.document(&stores, now, self.clock.wall());
         self.shown_stores = stores;
         self.differs = false;
+        self.describe(document.ready);
         self.outlook.show(document, now);
     }
 }

@@ -30,6 +30,41 @@ fn values_render_as_the_server_sent_them() {
     ]);
 }
 
+/// A field of each kind, and one that is missing.
+const KINDS: [&str; 12] = [
+    "user", "pass", "tls-crt", "empty", "zero", "no", "nothing", "float", "big", "db", "list",
+    "absent",
+];
+
+#[test]
+fn a_field_alone_is_what_it_is_beside_others() {
+    for form in [
+        "{{ .NAME }}",
+        "{{NAME}}",
+        "{{- .NAME -}}",
+        "{{ this.NAME }}",
+    ] {
+        for name in KINDS {
+            let alone = form.replace("NAME", name);
+            let beside = format!("|{alone}");
+            match (render(&alone), render(&beside)) {
+                (Ok(alone), Ok(beside)) => assert_eq!(format!("|{alone}"), beside, "{beside}"),
+                (alone, beside) => {
+                    let (alone, beside) = (alone.unwrap_err(), beside.unwrap_err());
+                    assert_eq!(alone.split(": ").last(), beside.split(": ").last());
+                }
+            }
+        }
+    }
+    let few = Limits {
+        max_bytes: 3,
+        ..limits()
+    };
+    let long = Template::compile("{{ .pass }}");
+    let error = long.unwrap().render(&data(), few).unwrap_err();
+    assert!(error.message.contains("3 bytes"), "{}", error.message);
+}
+
 #[test]
 fn the_forms_of_go() {
     check(&[
