@@ -44,8 +44,12 @@ impl Syncs {
         let place = Arc::clone(lock(&self.0).entry(directory).or_default());
         let result = place.share(sync);
         let mut places = lock(&self.0);
-        // The table's, and this one: nobody else is there, and nobody can come.
-        if Arc::strong_count(&place) == 2 {
+        drop(place);
+        // The table's alone: nobody else is there, and nobody can come.
+        if places
+            .get(&directory)
+            .is_some_and(|place| Arc::strong_count(place) == 1)
+        {
             places.remove(&directory);
         }
         result

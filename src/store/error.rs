@@ -32,10 +32,15 @@ impl StoreError {
     }
 
     /// The same with what tells that the store is back, taken before the request: where the retry is by
-    /// backoff and at no time that the server named.
+    /// backoff, and the failure one of an outage. An answer that is about this request, such as 429, says
+    /// that the store is there.
     #[must_use]
     pub(super) fn with_back(mut self, back: Receiver<Infallible>) -> Self {
-        if self.wake.is_none() && self.failure.retry == Retry::Backoff(None) {
+        let is_outage = matches!(
+            self.failure.error_type,
+            ErrorType::Unavailable | ErrorType::Sealed | ErrorType::Timeout | ErrorType::Tls
+        );
+        if is_outage && self.wake.is_none() && self.failure.retry == Retry::Backoff(None) {
             self.back = Some(back);
         }
         self

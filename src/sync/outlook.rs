@@ -144,7 +144,7 @@ impl Outlook {
     }
 
     /// The configuration that runs from now on, for `explain`.
-    pub fn describe(&mut self, config: &Path, secrets: &[SecretFacts]) {
+    pub fn describe(&mut self, config: &Path, secrets: &[SecretFacts], now: Tick) {
         let daemon = DaemonFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -156,6 +156,7 @@ impl Outlook {
                 .to_string(),
         };
         self.details.describe(&daemon, secrets);
+        self.write_details(now);
     }
 
     /// An attempt of a secret has ended, for `explain`; a calm one can wait.

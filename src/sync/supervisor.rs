@@ -232,10 +232,12 @@ impl Supervisor {
         }
     }
 
-    /// Tells the details of the plan, which are for people, when all is ready or a second has passed.
+    /// Tells the details of the plan, which are for people, when all is ready (then before
+    /// that is said) or a second has passed.
     fn describe(&mut self, is_due: bool) {
         if self.describe_by.take_if(|_| is_due).is_some() {
-            self.outlook.describe(&self.file, &facts(&self.plan));
+            let now = self.clock.now();
+            self.outlook.describe(&self.file, &facts(&self.plan), now);
         }
     }
 

@@ -63,6 +63,10 @@ pub(super) struct Worker {
     pub(super) after: Vec<Receiver<Infallible>>,
     /// Until when readers of what a commit replaced have their time.
     pub(super) old_until: Option<Tick>,
+    /// Its store has called it, and it was not well since, nor has its own time come: it does not listen to
+    /// the store's return again. A secret that fails while its store is well shall not be called by each
+    /// of those.
+    pub(super) called: bool,
     /// The trace of the last cycle.
     pub(super) trace: Option<Ids>,
     /// Time and chance.
@@ -226,6 +230,7 @@ impl Worker {
         pulse: &Pulse,
     ) -> bool {
         backoff.reset();
+        self.called = false;
         let now = self.clock.now();
         let next = match self.policy {
             Policy::Forever => self
@@ -321,12 +326,13 @@ impl Worker {
             return false;
         }
         let next = next.or_else(|| wake.as_ref().map(|_| now + LONGEST_SLEEP));
+        let back = back.filter(|_| !self.called);
         self.sleep(next, wake.or(back), inbox, stop)
     }
 
     /// Waits for the moment, a command or the store's call; `false` when told to stop.
     fn sleep(
-        &self,
+        &mut self,
         until: Option<Tick>,
         wake: Option<Receiver<Infallible>>,
         inbox: &Inbox,
@@ -340,7 +346,10 @@ impl Worker {
         }
         loop {
             let alarm = match (until, self.policy) {
-                (Some(at), _) if self.clock.now() >= at => return !stop.is_stopped(),
+                (Some(at), _) if self.clock.now() >= at => {
+                    self.called = false;
+                    return !stop.is_stopped();
+                }
                 (Some(at), Policy::Forever) => self.clock.far_alarm(at),
                 // Nobody tells it that the machine was suspended.
                 (Some(at), Policy::Once(_)) => self.clock.alarm(at),
@@ -357,6 +366,7 @@ impl Worker {
                     }
                 }
                 recv(woken) -> _ => {
+                    self.called = true;
                     let splay = self.clock.jitter(self.splay, 0.0, 1.0);
                     return pause(&*self.clock, stop, self.clock.now() + splay);
                 }

@@ -6,7 +6,7 @@ use super::{time, within};
 use crate::observe::status::{SecretEntry, StatusDocument, StoreEntry, TIMES_MOVE, reason};
 
 /// Times of a secret in sync are at most so old: until they are shown, at a turn of the main loop.
-const TIMES_OLD: Duration = TIMES_MOVE.saturating_add(Duration::from_secs(1));
+const TIMES_OLD: Duration = TIMES_MOVE.saturating_add(Duration::from_millis(2500));
 
 /// When a secret is tried next, and why then.
 #[must_use]
@@ -221,7 +221,7 @@ mod tests {
             (
                 "in_sync",
                 Some("interval"),
-                Some("11:59:54"),
+                Some("11:59:52"),
                 "now|under way; 2 requests wait for a place (`maxConcurrent`, rate limit)",
             ),
             (

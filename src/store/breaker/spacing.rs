@@ -8,7 +8,8 @@
 //! * **What is new begins anew**, at 1 s: an answer other than those before, or nobody where somebody
 //!   was, for something is under way. Once for each that is found, until nobody is found again: a
 //!   server that gives two answers by turns is asked no more often for it. To time out is no such news:
-//!   it is also what a server does that too many ask at once.
+//!   it is also what a server does that too many ask at once. And [`MOST_ANEW`] times at most until the breaker is
+//!   closed: a server that starts and falls again and again is in trouble.
 //!
 //! So no two probes are less than 0.75 s apart, whatever is found.
 
@@ -18,6 +19,8 @@ use std::time::Duration;
 const WAITS: [u64; 4] = [1, 2, 4, 8];
 /// The one that is repeated while nothing listens.
 const NOBODY: usize = 1;
+/// How often what is new begins anew.
+const MOST_ANEW: u32 = 8;
 
 /// What a request found where the store should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(super) struct Spacing {
     step: usize,
     /// What was found, each once, since nobody was; where nobody is, that alone.
     found: Vec<Found>,
+    /// How often it has begun anew.
+    anew: u32,
 }
 
 impl Spacing {
@@ -49,6 +54,7 @@ impl Spacing {
             timeout,
             step: 0,
             found: Vec::new(),
+            anew: 0,
         }
     }
 
@@ -67,7 +73,8 @@ impl Spacing {
         if self.found.contains(&found) && (found != Found::Nobody || self.is_nobody()) {
             return;
         }
-        if !self.found.is_empty() && found != Found::TimedOut {
+        if !self.found.is_empty() && found != Found::TimedOut && self.anew < MOST_ANEW {
+            self.anew += 1;
             self.step = 0;
         }
         if found == Found::Nobody {

@@ -116,6 +116,8 @@ struct Keeper {
     unread: bool,
     /// The store is held to be down: closes when it is back.
     hold: Option<Receiver<Infallible>>,
+    /// It was called for that, and neither was a login well since, nor has the time of one come.
+    called: bool,
     revived: Option<Tick>,
     /// Reported to be dead, while there is no other.
     aside: Option<Arc<Token>>,
@@ -156,6 +158,7 @@ impl Keeper {
             retry_at: None,
             unread: false,
             hold: None,
+            called: false,
             revived: None,
             aside: None,
             dead: None,
@@ -232,9 +235,10 @@ impl Keeper {
         select! {
             recv(nudged) -> _ => {}
             recv(stop.receiver()) -> _ => {}
-            recv(alarm) -> _ => {}
+            recv(alarm) -> _ => self.called = false,
             recv(back) -> _ => {
                 self.hold = None;
+                self.called = true;
                 self.retry_at = None;
             }
         }
@@ -304,6 +308,7 @@ impl Keeper {
         self.aside = None;
         self.dead = None;
         self.retry_at = None;
+        self.called = false;
         self.backoff.reset();
         self.born = self.tools.clock.now();
         // The trouble of tokens that are dead soon is not over with another one.
@@ -387,7 +392,8 @@ impl Keeper {
             };
             self.backoff.after(retry, clock)
         };
-        self.hold = error.wake.as_ref().or(error.back.as_ref()).cloned();
+        let back = error.back.as_ref().filter(|_| !self.called);
+        self.hold = error.wake.as_ref().or(back).cloned();
         self.retry_at = Some(clock.now() + wait);
     }
 

@@ -140,7 +140,7 @@ impl Supervisor {
         }
         self.narrator.retain(&plan);
         self.describe_by = None;
-        self.outlook.describe(&self.file, &facts(&plan));
+        self.outlook.describe(&self.file, &facts(&plan), now);
         self.plan = plan;
         self.unstarted.clear();
         self.crew.forget_proofs();

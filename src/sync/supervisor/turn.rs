@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SLEPT, Supervisor};
+use super::{ALIGN, SLEPT, Supervisor};
 use crate::clock::Tick;
 use crate::plan::SessionKey;
 use crate::store::StoreStatus;
@@ -33,7 +33,7 @@ impl Supervisor {
         let metrics = self.outlook.metrics();
         self.state
             .tell_stale(now, |labels, stale| metrics.stale(labels, stale));
-        self.describe(self.describe_by.is_some_and(|by| now >= by));
+        self.describe(self.describe_by.is_some_and(|by| now + ALIGN >= by));
         let stores = self.stores.status();
         let noticed = self.outlook.turn(now);
         // A token is renewed, and requests queue, without an event. What has passed by the next turn is

@@ -107,6 +107,7 @@ fn bench_after(
         splay: Duration::from_secs(1),
         after,
         old_until: None,
+        called: false,
         trace: None,
         clock: Arc::new(clock.clone()),
         events: post,
@@ -316,7 +317,8 @@ fn one_that_backs_off_by_itself_is_woken_when_its_store_is_back() {
         error.back = Some(back.clone());
         Err(error)
     });
-    let bench = bench(forever, vec![away.clone(), away.clone(), away, good()]);
+    let answers: Vec<Answer> = vec![away.clone(), away.clone(), away.clone(), away, good()];
+    let bench = bench(forever, answers);
     for wait in [1, 2] {
         assert_eq!(bench.next().1, Some(wait));
         bench.pass(wait);
@@ -333,7 +335,11 @@ fn one_that_backs_off_by_itself_is_woken_when_its_store_is_back() {
     drop(store);
     bench.clock.wait_for_sleepers(2);
     bench.clock.advance(Duration::from_secs(1));
+    // It fails still, and is not called again before its own time has come once.
+    assert_eq!(bench.next().1, Some(8));
+    bench.pass(8);
     assert!(matches!(bench.report(), Report::Synced { .. }));
+    assert_eq!(bench.fetches(), 5);
 }
 
 #[test]

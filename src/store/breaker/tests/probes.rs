@@ -119,9 +119,11 @@ fn answers_that_come_by_turns_begin_anew_once_each() {
 }
 
 #[test]
-fn a_server_that_comes_and_goes_is_asked_no_more_than_once_a_second() {
-    let probes = [BAD, Nobody, BAD, Nobody, BAD, Nobody];
-    assert_eq!(waits_of(Nobody, &probes), [1.0; 7]);
+fn a_server_that_comes_and_goes_is_asked_no_more_than_once_a_second_and_not_so_for_ever() {
+    let probes = [BAD, Nobody].repeat(7);
+    let waits = waits_of(Nobody, &probes);
+    assert_eq!(waits[..9], [1.0; 9]);
+    assert_eq!(waits[9..], [2.0, 2.0, 8.0, 2.0, 8.0, 2.0]);
 }
 
 #[test]
